@@ -1,0 +1,33 @@
+"""From names to objects: a method with its encoder, and the recipe it trains by."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from manyviews.errors import InputError
+from manyviews.app.catalogue import Entry, find_method
+from manyviews.contracts import Encoder, Method, Recipe
+from manyviews.data.dataset import Data
+
+
+def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: Any) -> tuple[Method, Recipe]:
+    """The method around `encoder`, with the numbers of samples and classes filled in from the data."""
+    entry = find_method(entry) if isinstance(entry, str) else entry
+    module = importlib.import_module(entry.module)
+    definition = getattr(module, entry.definition)
+    if entry.kind == "objective":
+        from manyviews.methods.contrast.joint_embedding import JointEmbedding
+
+        frame = {**getattr(module, "PROJECTOR", {}), **settings}
+        return JointEmbedding(encoder, definition, **frame), getattr(module, "RECIPE", Recipe())
+    accepts = inspect.signature(definition).parameters
+    filled: dict[str, Any] = {}
+    if "samples" in accepts:
+        filled["samples"] = len(data)
+    if "classes" in accepts:
+        if data.labels is None:
+            raise InputError(f"{entry.name} learns from labels, and this data has none; give one folder a class, or take a method without labels (simclr)")
+        filled["classes"] = len(data.classes)
+    return definition(encoder, **filled, **settings), definition.recipe

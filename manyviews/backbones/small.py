@@ -1,0 +1,37 @@
+"""Small encoders for pictures of 28 to 64 pixels, built from timm's blocks."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def resnet_micro(channels: int = 3, size: int = 32) -> nn.Module:
+    """A ResNet of four basic blocks, 32 to 256 wide, with a 3x3 stem of stride 2: 1.2 million parameters, for a CPU in minutes.
+
+    Residual branches do not start at zero: with so few steps they would hardly start to learn.
+    """
+    from timm.models.resnet import BasicBlock, ResNet
+
+    return stem3x3(ResNet(BasicBlock, (1, 1, 1, 1), num_classes=0, in_chans=channels, channels=(32, 64, 128, 256), zero_init_last=False), channels, stride=2)
+
+
+def resnet18_small(channels: int = 3, size: int = 32) -> nn.Module:
+    """ResNet-18 with a 3x3 stem and no pooling before the first stage, as all CIFAR-10 papers use it: 11 million parameters."""
+    from timm.models.resnet import BasicBlock, ResNet
+
+    return stem3x3(ResNet(BasicBlock, (2, 2, 2, 2), num_classes=0, in_chans=channels, zero_init_last=False), channels)
+
+
+def vit_micro(channels: int = 3, size: int = 32) -> nn.Module:
+    """A vision transformer of 6 blocks, 192 wide, 3 heads, with patches of an eighth of the side: 2.7 million parameters."""
+    from timm.models.vision_transformer import VisionTransformer
+
+    return VisionTransformer(size, max(1, size // 8), channels, num_classes=0, embed_dim=192, depth=6, num_heads=3, dynamic_img_size=True)
+
+
+def stem3x3(model: nn.Module, channels: int, width: int = 64, stride: int = 1) -> nn.Module:
+    """A 3x3 stem and no max-pooling in place of the 7x7 stem for large pictures."""
+    model.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+    return model

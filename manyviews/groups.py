@@ -1,0 +1,101 @@
+"""Symmetry groups and their actions. An element is a batch: one transformation a sample, with the named parameters that made it.
+
+`w @ v` applies v first. What has no inverse (greyscale, blur) says so when asked for one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """Maps of points p -> A p + b as homogeneous matrices, one a sample. Pictures: pixel units, x right, y down, the corner at 0."""
+
+    matrix: Float[Tensor, "batch n n"]
+    parameters: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def __matmul__(self, first: Affine) -> Affine:
+        return Affine(self.matrix @ first.matrix)
+
+    def inverse(self) -> Affine:
+        return Affine(torch.linalg.inv(self.matrix))
+
+    def act(self, points: Float[Tensor, "batch count axes"]) -> Float[Tensor, "batch count axes"]:
+        """The images of points."""
+        return points @ self.matrix[:, :-1, :-1].mT + self.matrix[:, None, :-1, -1]
+
+    def to(self, device: torch.device | str, **options: bool) -> Affine:
+        return Affine(self.matrix.to(device, **options), {k: v.to(device, **options) for k, v in self.parameters.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Colour:
+    """Maps of colours c -> M c + b, one (channels, channels + 1) matrix a sample."""
+
+    matrix: Float[Tensor, "batch channels channels_and_1"]
+    parameters: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def __matmul__(self, first: Colour) -> Colour:
+        return Colour(self.homogeneous()[:, :-1] @ first.homogeneous())
+
+    def homogeneous(self) -> Float[Tensor, "batch n n"]:
+        last = torch.zeros_like(self.matrix[:, :1])
+        last[..., -1] = 1
+        return torch.cat([self.matrix, last], 1)
+
+    def inverse(self) -> Colour:
+        """Raises ValueError where a sample's map is not invertible: greyscale has no inverse."""
+        full = self.homogeneous()
+        if (torch.linalg.svdvals(full)[:, -1] < 1e-6).any():
+            raise ValueError("a colour map of this batch drops a dimension (greyscale, or zero contrast) and has no inverse")
+        return Colour(torch.linalg.inv(full)[:, :-1])
+
+    def act(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
+        """The images of pictures' colours, not clamped."""
+        m = self.matrix
+        return torch.baddbmm(m[:, :, -1:], m[:, :, :-1], x.flatten(2)).view(x.shape)
+
+    def to(self, device: torch.device | str, **options: bool) -> Colour:
+        return Colour(self.matrix.to(device, **options), {k: v.to(device, **options) for k, v in self.parameters.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """What happened to a picture: where its points went, what its colours became, and what was lost (names -> how much, a number a sample)."""
+
+    geometry: Affine
+    colour: Colour | None = None
+    lost: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def __matmul__(self, first: Picture) -> Picture:
+        pair = [c for c in (self.colour, first.colour) if c is not None]
+        colour = pair[0] @ pair[1] if len(pair) == 2 else (pair[0] if pair else None)
+        return Picture(self.geometry @ first.geometry, colour, {**first.lost, **self.lost})
+
+    def inverse(self) -> Picture:
+        """Raises ValueError where something was lost (blur, solarize) or the colours have no way back; `geometry.inverse()` always exists."""
+        lossy = [name for name, amount in self.lost.items() if bool((amount != 0).any())]
+        if lossy:
+            raise ValueError(f"{', '.join(lossy)} cannot be undone; use g.geometry.inverse() for where points came from")
+        return Picture(self.geometry.inverse(), self.colour.inverse() if self.colour is not None else None)
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        colour = self.colour.parameters if self.colour is not None else {}
+        return {**self.geometry.parameters, **colour, **self.lost}
+
+    def to(self, device: torch.device | str, **options: bool) -> Picture:
+        lost = {k: v.to(device, **options) for k, v in self.lost.items()}
+        return Picture(self.geometry.to(device, **options), self.colour.to(device, **options) if self.colour is not None else None, lost)
+
+
+def matrices(rows: list[list[Tensor | float]], like: Tensor) -> Float[Tensor, "batch n m"]:
+    """(batch, n, m) matrices from a nested list of numbers and (batch,) tensors."""
+    zero = torch.zeros_like(like)
+    return torch.stack([torch.stack([zero + entry for entry in row], -1) for row in rows], -2)
