@@ -12,5 +12,5 @@ format:
 catalogue:        ## write CATALOGUE.md from the source
 	python -m manyviews.app.catalogue
 
-new:              ## make new NAME=my_method: a method file and its test, to fill in
-	python -m manyviews.app.new $(NAME)
+new:              ## make new NAME=my_method [FOLDER=contrast]: a method file and its test, to fill in
+	python -m manyviews.app.new $(NAME) $(FOLDER)

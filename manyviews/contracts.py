@@ -53,6 +53,7 @@ class Tokens:
     content: Tensor | None = None  # (batch, tokens, ...) what there is to predict of each
     exists: Bool[Tensor, "batch tokens"] | None = None  # False where padded; None: all are real
     parent: Int[Tensor, "batch tokens"] | None = None  # the row of the coarser level that each belongs to
+    extent: Float[Tensor, "batch tokens axes"] | None = None  # how large each is, in the units of `where`; None: as on the encoder's own grid
 
     def select(self, rows: Int[Tensor, "batch kept"]) -> Tokens:
         """The tokens at `rows`, in that order."""
@@ -83,6 +84,7 @@ class Encoder(nn.Module):
     dim: int
     blocks: list[Callable] = []  # block(t, where, exists) -> t, what adapters and prompts wrap
     widths: list[int] = []  # of the levels of `pyramid`
+    content_width: int = 0  # numbers in each token's `content`; 0 where there are no tokens
 
     def forward(self, view: View) -> Float[Tensor, "batch dim"]:
         raise NotImplementedError
@@ -125,9 +127,13 @@ class Trainable(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()
     progress: float = 0.0  # share of this fit done, 0..1; set by the engine before each step
     counter: Counter = Counter(0, 0)  # the step's randomness; set by the engine before each step
+    fixed_rate: tuple[str, ...] = ()  # parameters, or modules of them, whose learning rate neither warms up nor decays
 
     def loss(self, **views: View) -> Terms:
         raise NotImplementedError
+
+    def before_step(self) -> None:
+        """Called between backward and the optimizer's step: gradients that must not act are set to None here."""
 
     def after_step(self) -> None:
         """Called after each optimizer step: moving averages, queues, centres."""

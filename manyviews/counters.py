@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
@@ -35,6 +36,13 @@ def _key(seed: int, step: int, name: str) -> int:
     return _signed(int.from_bytes(hashlib.blake2b(f"{seed}/{step}/{name}".encode(), digest_size=8).digest(), "little"))
 
 
+@functools.lru_cache(maxsize=256)
+def _entries(counts: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """For names of so many entries each: every entry's step of the generator (entries, 1), and the name it belongs to."""
+    steps = torch.cat([torch.arange(1, count + 1) for count in counts]) * GOLDEN
+    return steps[:, None].to(device), torch.repeat_interleave(torch.tensor(counts)).to(device)
+
+
 @dataclasses.dataclass(frozen=True)
 class Counter:
     """The source of randomness of one step."""
@@ -51,6 +59,13 @@ class Counter:
     def uniform(self, name: str, index: Int[Tensor, "batch"], *shape: int) -> Float[Tensor, "batch *shape"]:
         """Uniform in [0, 1), float32."""
         return ((self.bits(name, index, *shape) >> 40) & ((1 << 24) - 1)).float() * 2.0**-24
+
+    def uniforms(self, counts: Mapping[str, int], index: Int[Tensor, "batch"]) -> Float[Tensor, "entries batch"]:
+        """`uniform(name, index, count)` for several names at once, below one another; each row is contiguous."""
+        keys = torch.tensor([_key(self.seed, self.step, name) for name in counts], device=index.device)
+        steps, which = _entries(tuple(counts.values()), index.device)
+        rows = _mix(index.long() * GOLDEN + keys[:, None])
+        return ((_mix(rows[which] + steps) >> 40) & ((1 << 24) - 1)).float() * 2.0**-24
 
     def normal(self, name: str, index: Int[Tensor, "batch"], *shape: int) -> Float[Tensor, "batch *shape"]:
         """Standard normal, float32, by Box and Muller."""

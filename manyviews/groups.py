@@ -26,6 +26,10 @@ class Affine:
     def inverse(self) -> Affine:
         return Affine(torch.linalg.inv(self.matrix))
 
+    def __getitem__(self, rows: slice | Tensor) -> Affine:
+        """The elements of some samples."""
+        return Affine(self.matrix[rows], {k: v[rows] for k, v in self.parameters.items()})
+
     def act(self, points: Float[Tensor, "batch count axes"]) -> Float[Tensor, "batch count axes"]:
         """The images of points."""
         return points @ self.matrix[:, :-1, :-1].mT + self.matrix[:, None, :-1, -1]
@@ -56,10 +60,17 @@ class Colour:
             raise ValueError("a colour map of this batch drops a dimension (greyscale, or zero contrast) and has no inverse")
         return Colour(torch.linalg.inv(full)[:, :-1])
 
+    def __getitem__(self, rows: slice | Tensor) -> Colour:
+        """The elements of some samples."""
+        return Colour(self.matrix[rows], {k: v[rows] for k, v in self.parameters.items()})
+
     def act(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
         """The images of pictures' colours, not clamped."""
-        m = self.matrix
-        return torch.baddbmm(m[:, :, -1:], m[:, :, :-1], x.flatten(2)).view(x.shape)
+        m, flat = self.matrix.to(x.dtype), x.flatten(2)
+        out = m[:, :, -1:].expand(-1, -1, flat.shape[2])
+        for channel in range(flat.shape[1]):  # term by term: a product of matrices may round otherwise in another batch
+            out = torch.addcmul(out, m[:, :, channel, None], flat[:, channel, None])
+        return out.view(x.shape)
 
     def to(self, device: torch.device | str, **options: bool) -> Colour:
         return Colour(self.matrix.to(device, **options), {k: v.to(device, **options) for k, v in self.parameters.items()})
@@ -85,6 +96,10 @@ class Picture:
             raise ValueError(f"{', '.join(lossy)} cannot be undone; use g.geometry.inverse() for where points came from")
         return Picture(self.geometry.inverse(), self.colour.inverse() if self.colour is not None else None)
 
+    def __getitem__(self, rows: slice | Tensor) -> Picture:
+        """The elements of some samples."""
+        return Picture(self.geometry[rows], self.colour[rows] if self.colour is not None else None, {k: v[rows] for k, v in self.lost.items()})
+
     @property
     def parameters(self) -> dict[str, Tensor]:
         colour = self.colour.parameters if self.colour is not None else {}
@@ -95,7 +110,11 @@ class Picture:
         return Picture(self.geometry.to(device, **options), self.colour.to(device, **options) if self.colour is not None else None, lost)
 
 
-def matrices(rows: list[list[Tensor | float]], like: Tensor) -> Float[Tensor, "batch n m"]:
+def matrices(rows: list[list[Tensor | float | int]], like: Tensor) -> Float[Tensor, "batch n m"]:
     """(batch, n, m) matrices from a nested list of numbers and (batch,) tensors."""
-    zero = torch.zeros_like(like)
-    return torch.stack([torch.stack([zero + entry for entry in row], -1) for row in rows], -2)
+    out = like.new_zeros(len(like), len(rows), len(rows[0]))
+    for i, row in enumerate(rows):
+        for j, entry in enumerate(row):
+            if isinstance(entry, Tensor) or entry:
+                out[:, i, j] = entry
+    return out

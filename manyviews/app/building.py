@@ -30,4 +30,5 @@ def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: A
         if data.labels is None:
             raise InputError(f"{entry.name} learns from labels, and this data has none; give one folder a class, or take a method without labels (simclr)")
         filled["classes"] = len(data.classes)
-    return definition(encoder, **filled, **settings), definition.recipe
+    method = definition(encoder, **filled, **settings)
+    return method, method.recipe

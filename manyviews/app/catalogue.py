@@ -1,7 +1,8 @@
-"""What there is: methods, objectives, encoders and their hyperparameters, read from the source without importing it.
+"""What there is: methods, objectives, encoders and groups, read from the source without importing it.
 
 A method is a class derived from `Method` in methods/*/NAME.py; an objective is a function in objectives/NAME.py that joint_embedding runs, under its
-own name or under the published one it gives as NAME. There is no registry: the files are the list.
+own name or under the published one it gives as NAME. There is no registry: the files are the list. `python -m manyviews.app.catalogue` writes
+CATALOGUE.md; with --check it exits with 1 when that file is not what it would write.
 """
 
 from __future__ import annotations
@@ -10,12 +11,30 @@ import ast
 import dataclasses
 import difflib
 import functools
+import re
+import sys
 from pathlib import Path
 
+from manyviews.app.source import arguments, assigned, call_of, comments, constant, defaults, meanings, parse, types
 from manyviews.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent.parent
 FILLED = ("self", "encoder", "samples", "classes", "objective")  # what the engine fills in
+WORDS = {  # what the common hyperparameters mean, where a file does not say it better
+    "hidden": "width of the hidden layers of projector and predictor",
+    "out": "width of the embeddings that are compared",
+    "layers": "linear layers of the projector",
+    "norm": "batch normalisation between the projector's layers",
+    "last_norm": "batch normalisation of the projector's output",
+    "last_bias": "whether the projector's last layer has a bias",
+    "last_shift": "whether the last normalisation learns a shift",
+    "last_affine": "whether the last normalisation learns scale and shift",
+    "temperature": "what similarities are divided by before the softmax; above 0",
+    "decay": "of the slow copy, per step: 0 copies, 1 never moves",
+    "queue": "how many past keys are kept",
+    "ratio": "share of the tokens that is hidden, 0..1",
+    "smoothing": "of the labels, 0..1",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +47,11 @@ class Entry:
     definition: str  # the class or function
     doc: str
     parameters: dict[str, str]  # hyperparameter -> default, as source text
+    types: dict[str, str] = dataclasses.field(default_factory=dict)  # hyperparameter -> annotation, where there is one
+    meanings: dict[str, str] = dataclasses.field(default_factory=dict)  # hyperparameter -> what its file says about it
+    recipe: dict[str, str] = dataclasses.field(default_factory=dict)  # what it changes of `contracts.Recipe`, as source text
+    views: dict[str, str] = dataclasses.field(default_factory=dict)  # role -> View, or list[View]
+    given: tuple[str, ...] = ()  # what samples must come with: label, ...
 
     @property
     def module(self) -> str:
@@ -43,89 +67,229 @@ class Entry:
         return " ".join(parts[1].split("Departs from")[0].split()) if len(parts) > 1 else ""
 
     @property
+    def arxiv(self) -> str:
+        """The first arXiv id of the citation, or nothing."""
+        found = re.search(r"arXiv:(\d{4}\.\d{4,5})", self.citation)
+        return found.group(1) if found else ""
+
+    @property
     def departures(self) -> str:
         return " ".join(self.doc[self.doc.find("Departs from") :].split()) if "Departs from" in self.doc else ""
 
+    @property
+    def tests(self) -> list[Path]:
+        """Its test files; none where only the package is installed."""
+        return sorted(PACKAGE.parent.glob(f"tests/**/test_{Path(self.path).stem}.py"))
 
-def defaults(function: ast.FunctionDef) -> dict[str, str]:
-    """Arguments and the source of their defaults; those the engine fills in and *args left out."""
-    a = function.args
-    positional = [*a.posonlyargs, *a.args]
-    values = [None] * (len(positional) - len(a.defaults)) + [ast.unparse(d) for d in a.defaults]
-    pairs = [*zip(positional, values, strict=True), *zip(a.kwonlyargs, [d and ast.unparse(d) for d in a.kw_defaults], strict=True)]
-    return {arg.arg: value for arg, value in pairs if arg.arg not in FILLED and value is not None}
+    @property
+    def claim(self) -> Path | None:
+        """What was measured of its paper's claim, or the claim itself, or None."""
+        stems = (self.name, Path(self.path).stem)
+        files = [PACKAGE.parent / "claims" / where for stem in stems for where in (f"results/{stem}.json", f"{stem}.py")]
+        return next((file for file in files if file.is_file()), None)
 
 
-def constant(tree: ast.Module, name: str) -> object:
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return ast.literal_eval(node.value)
-    return None
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A small encoder or a group: a name and what its docstring says."""
+
+    name: str
+    doc: str
+    path: str
+
+    @property
+    def sentence(self) -> str:
+        return " ".join(self.doc.split("\n\n")[0].split())
 
 
 def read(path: Path) -> Entry | None:
     """The entry of one file; None for a file that is no system (joint_embedding, __init__)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    doc = ast.get_docstring(tree) or ""
-    where = path.relative_to(PACKAGE).as_posix()
+    tree = parse(path)
+    doc, where, source = ast.get_docstring(tree) or "", path.relative_to(PACKAGE).as_posix(), path.read_text(encoding="utf-8")
     if path.parent.name == "objectives":
         function = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == path.stem), None)
         if function is None:
             return None
-        frame = {name: repr(value) for name, value in (constant(tree, "PROJECTOR") or {}).items()}  # type: ignore[attr-defined]
-        return Entry(str(constant(tree, "NAME") or path.stem), "objective", where, path.stem, doc, {**frame, **defaults(function)})
+        layout, layout_types = frame()
+        projector = {name: repr(value) for name, value in (constant(tree, "PROJECTOR") or {}).items()}  # type: ignore[attr-defined]
+        own = {**hyperparameters(function), **layout, **projector}
+        needs = tuple(a.arg for a, value in arguments(function)[2:] if value is None)
+        said, recipe = meanings([*own], [function], source), call_of(assigned(tree.body, "RECIPE"))
+        name = str(constant(tree, "NAME") or path.stem)
+        views = {"v": "View", "w": "View"}
+        return Entry(name, "objective", where, path.stem, doc, own, {**layout_types, **types(function)}, said, recipe, views, needs)
     if path.stem == "joint_embedding":
         return None
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and any(isinstance(b, ast.Name) and b.id == "Method" for b in node.bases):
-            init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-            return Entry(path.stem, "method", where, node.name, doc, defaults(init) if init else {})
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(b).split(".")[-1] == "Method" for b in node.bases):
+            functions = {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
+            init = functions.get("__init__")
+            own, kinds = (hyperparameters(init), types(init)) if init else ({}, {})
+            views = types(functions["loss"]) if "loss" in functions else {}
+            needs = ("label",) if init and any(a.arg == "classes" for a, _ in arguments(init)) else ()
+            said, recipe = meanings([*own], [node, *([init] if init else [])], source), call_of(assigned(node.body, "recipe"))
+            return Entry(path.stem, "method", where, node.name, doc, own, kinds, said, recipe, views, needs)
     return None
+
+
+@functools.cache
+def frame() -> tuple[dict[str, str], dict[str, str]]:
+    """The hyperparameters that joint_embedding adds to every objective, and their types."""
+    tree = parse(PACKAGE / "methods" / "contrast" / "joint_embedding.py")
+    init = next(n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    return hyperparameters(init), types(init)
+
+
+def hyperparameters(function: ast.FunctionDef) -> dict[str, str]:
+    """Arguments and their defaults, without those that the engine fills in."""
+    return {name: default for name, default in defaults(function).items() if name not in FILLED}
+
+
+# --- the lists --------------------------------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
 def methods() -> dict[str, Entry]:
     """All ways to pretrain, by name. Raises RuntimeError when two files claim a name."""
     found: dict[str, Entry] = {}
+    homes: dict[str, Entry] = {}
     for path in [*sorted(PACKAGE.glob("methods/*/*.py")), *sorted(PACKAGE.glob("objectives/*.py"))]:
         entry = read(path)
         if entry is None:
             continue
-        if entry.name in found:
-            raise RuntimeError(f"{entry.name} has two homes: {found[entry.name].path} and {entry.path}")
+        for alias in {squashed(entry.name), squashed(entry.definition), squashed(Path(entry.path).stem)}:
+            if alias in homes:
+                raise RuntimeError(f"{alias} has two homes: {homes[alias].path} and {entry.path}")
+            homes[alias] = entry
         found[entry.name] = entry
     return dict(sorted(found.items()))
+
+
+def squashed(name: str) -> str:
+    """A name as people vary it: MoCo v2, moco-v2 and moco_v2 are one."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def find_method(name: str) -> Entry:
     """The entry by its name, its objective's name, or its class's. Raises InputError with the nearest."""
     found = methods()
-    wanted = name.lower().replace("-", "_").replace(" ", "_")
     for entry in found.values():
-        if wanted in (entry.name, entry.definition.lower(), Path(entry.path).stem):
+        if squashed(name) in map(squashed, (entry.name, entry.definition, Path(entry.path).stem)):
             return entry
-    near = difflib.get_close_matches(wanted, found, 3, 0.4)
+    near = difflib.get_close_matches(name.lower().replace("-", "_").replace(" ", "_"), found, 3, 0.4)
     raise InputError(f"no method {name!r}" + (f"; the nearest are {', '.join(near)}" if near else "") + "; `manyviews methods` lists them")
 
 
-def parse_settings(entry: Entry, given: dict[str, str]) -> tuple[dict[str, object], list[str]]:
-    """Values for `--set name=value`, and what is wrong with them."""
+@functools.cache
+def recipe_fields() -> dict[str, tuple[str, str]]:
+    """The fields of `contracts.Recipe`: default and meaning."""
+    path = PACKAGE / "contracts.py"
+    remarks = comments(path.read_text(encoding="utf-8"))
+    recipe = next(n for n in parse(path).body if isinstance(n, ast.ClassDef) and n.name == "Recipe")
+    fields = [n for n in recipe.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name) and n.value is not None]
+    return {n.target.id: (ast.unparse(n.value), remarks.get(n.lineno, "")) for n in fields}  # type: ignore[union-attr, arg-type]
+
+
+def small_encoders() -> list[Described]:
+    """This package's own encoders, in the order that `backbones.building.SMALL` gives."""
+    names: tuple[str, ...] = constant(parse(PACKAGE / "backbones" / "building.py"), "SMALL")  # type: ignore[assignment]
+    described = {n.name: ast.get_docstring(n) or "" for n in parse(PACKAGE / "backbones" / "small.py").body if isinstance(n, ast.FunctionDef)}
+    return [Described(name, described.get(name, ""), "backbones/small.py") for name in names]
+
+
+def timm_encoders(pattern: str) -> list[str]:
+    """timm's models whose name fits `pattern` (vit*, or a part of the name). Imports timm."""
+    from manyviews.nn import torchvision_schemas
+
+    torchvision_schemas.declare()
+    import timm
+
+    return timm.list_models(pattern if "*" in pattern else f"*{pattern}*")
+
+
+def groups() -> list[Described]:
+    """The symmetry groups: the classes of groups.py, or of the files of groups/."""
+    files = [PACKAGE / "groups.py"] if (PACKAGE / "groups.py").exists() else sorted((PACKAGE / "groups").glob("*.py"))
+    classes = [(n, file) for file in files for n in parse(file).body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
+    return [Described(n.name, ast.get_docstring(n) or "", file.relative_to(PACKAGE).as_posix()) for n, file in classes]
+
+
+# --- --set name=value -------------------------------------------------------------------------------------------------------------------------
+
+
+def parse_settings(entry: Entry, given: dict[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Values for `--set name=value`, by the hyperparameters' annotations or else their defaults, and what is wrong with them."""
+    from manyviews.app.settings import read_value
+
     values: dict[str, object] = {}
     problems = []
     for name, text in given.items():
         if name not in entry.parameters:
             near = difflib.get_close_matches(name, entry.parameters, 2, 0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = f"; did you mean {' or '.join(near)}?" if near else "."
             problems.append(f"{entry.name} has no hyperparameter {name!r}{hint} It has {', '.join(entry.parameters) or 'none'}")
             continue
+        default = entry.parameters[name]
         try:
-            value = ast.literal_eval(text) if isinstance(text, str) else text
-        except (ValueError, SyntaxError):
-            value = text
-        like = ast.literal_eval(entry.parameters[name])
-        if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if like is not None and type(value) is not type(like):
-            problems.append(f"--set {name}={text}: expected {type(like).__name__}, as in the default {like!r}")
-        values[name] = value
+            values[name] = read_value(text, entry.types.get(name, ""), default)
+        except ValueError as error:
+            problems.append(f"--set {name}={text}: expected {error}, as in the default {default}")
     return values, problems
+
+
+# --- CATALOGUE.md -----------------------------------------------------------------------------------------------------------------------------
+
+
+def markdown() -> str:
+    """CATALOGUE.md."""
+    lines = [
+        "# What there is",
+        "",
+        "Written by `make catalogue` from the source; do not edit. `manyviews show NAME` says more, with every hyperparameter.",
+        "",
+        "## Ways to pretrain",
+        "",
+        "| name | kind | what it does | paper | file | departs from the paper | tests | claim |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for e in methods().values():
+        title = re.search(r'"([^"]+)"', e.citation)
+        paper = f"[{title.group(1) if title else 'arXiv:' + e.arxiv}](https://arxiv.org/abs/{e.arxiv})" if e.arxiv else e.citation
+        departs = re.sub(r"^Departs from (?:the papers?(?:'s equations)?)? ?(?:in |: ?)?", "", e.departures).rstrip(".")
+        tests = ", ".join(f"[{t.name}]({t.relative_to(PACKAGE.parent).as_posix()})" for t in e.tests) or "none"
+        claim = f"[{e.claim.stem}]({e.claim.relative_to(PACKAGE.parent).as_posix()})" if e.claim else "none yet"
+        sentence = e.sentence.partition(": ")[2] or e.sentence
+        cells = [f"`{e.name}`", e.kind, sentence, paper, f"[{e.path}](manyviews/{e.path})", departs, tests, claim]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += [
+        "",
+        "## Encoders",
+        "",
+        "These small ones, and every timm model by its name (`manyviews encoders PATTERN`).",
+        "",
+        "| name | what it is |",
+        "|---|---|",
+    ]
+    lines += [f"| `{e.name}` | {e.sentence} |" for e in small_encoders()]
+    lines += ["", "## Groups", "", "| name | what its elements do |", "|---|---|"]
+    lines += [f"| `{g.name}` | {g.sentence} |" for g in groups()]
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> int:
+    path = PACKAGE.parent / "CATALOGUE.md"
+    text = markdown()
+    if argv == ["--check"]:
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return 0
+        print("CATALOGUE.md is stale; run `make catalogue`", file=sys.stderr)
+        return 1
+    if argv:
+        print("usage: python -m manyviews.app.catalogue [--check]", file=sys.stderr)
+        return 2
+    path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

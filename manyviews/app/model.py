@@ -1,6 +1,7 @@
 """A trained (or untrained) encoder with its preprocessing: what `mv.load` returns and every verb works on.
 
-Wherever a RUN is asked for, these will do: a run folder, `timm:NAME` (pretrained weights), `untrained:NAME`, or a .safetensors file that manyviews wrote.
+Wherever a RUN is asked for, these will do: a run folder, `timm:NAME` (pretrained weights; `timm:NAME@FILE` takes them from a file),
+`untrained:NAME`, or a .safetensors file that manyviews wrote.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyviews.errors import InputError
 from manyviews.backbones.building import build_encoder
+from manyviews.backbones.pretrained import default_size, listed, load_weights, normalise_as, read_tensors, timm_pretrained
 from manyviews.contracts import Encoder, View
 from manyviews.data.dataset import Data
+from manyviews.errors import InputError
 from manyviews.evaluate.features import extract
 from manyviews.views import images
 
@@ -72,11 +74,20 @@ class Model:
         return dataclasses.replace(self, encoder=encoder, name=f"untrained {self.architecture}", trained=False)
 
     def hash(self) -> str:
-        """Of the weights: what vectors must agree on to be compared."""
+        """Of weights and preprocessing: what vectors must agree on to be compared. The same on every machine and device, after saving and loading."""
         h = hashlib.sha256(f"{self.architecture}/{self.size}/{self.channels}".encode())
-        for name, tensor in sorted(self.encoder.state_dict().items()):
+        for name, tensor in sorted({**self.encoder.state_dict(), **self.normalisation()}.items()):
             h.update(name.encode() + tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return h.hexdigest()[:16]
+
+    def normalisation(self) -> dict[str, Tensor]:
+        """The channels' mean and standard deviation, where the encoder normalises."""
+        return {name: getattr(self.encoder, name) for name in ("mean", "std") if isinstance(getattr(self.encoder, name, None), Tensor)}
+
+    def meta(self) -> dict[str, Any]:
+        """What a reader must know to rebuild the encoder and make its input."""
+        values = {name: [float(str(x)) for x in tensor.flatten().cpu().numpy()] for name, tensor in self.normalisation().items()}
+        return {"architecture": self.architecture, "size": self.size, "channels": self.channels, "modality": self.modality, **values}
 
     def save(self, path: Path) -> None:
         """A .safetensors file with the preprocessing in its header, written at once or not at all."""
@@ -84,49 +95,66 @@ class Model:
 
         from manyviews.train.checkpoint import atomic
 
-        meta = {"architecture": self.architecture, "size": self.size, "channels": self.channels, "modality": self.modality}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.encoder.state_dict().items()}
         with atomic(path) as temporary:
-            save_file(tensors, temporary, metadata={"manyviews": json.dumps(meta)})
+            save_file(tensors, temporary, metadata={"manyviews": json.dumps(self.meta())})
 
 
 def load(reference: str | Path, size: int | None = None, channels: int = 3, device: str = "cpu") -> Model:
-    """A model by run folder, `timm:NAME`, `untrained:NAME` or .safetensors file. Raises InputError; never falls back to random weights."""
+    """A model by run folder, `timm:NAME` (or `timm:NAME@FILE`), `untrained:NAME` or .safetensors file.
+
+    size: of the pictures in pixels; by default what the run was trained with, or what timm's configuration says (32 for the small encoders).
+    Raises InputError; never falls back to random weights.
+    """
     text = str(reference)
     if text.startswith("untrained:"):
         name = text.removeprefix("untrained:")
-        size = size or 224
+        size = size or default_size(name)
         return Model(build_encoder(name, channels, size, seed=0), name, size, channels, name=text, trained=False, device=device)
     if text.startswith("timm:"):
-        from manyviews.backbones.pretrained import timm_pretrained
-
         encoder, own = timm_pretrained(text.removeprefix("timm:"), channels, size)
-        return Model(encoder, text.removeprefix("timm:"), own, channels, name=text, device=device)
+        return Model(encoder, text.removeprefix("timm:").partition("@")[0], own, channels, name=text, device=device)
     path = Path(reference).expanduser()
     if path.is_dir():
         if not (path / "run.json").is_file():
             raise InputError(f"{path} is not a run: it has no run.json; `manyviews pretrain ... --out {path}` makes one")
         if not (path / "encoder.safetensors").is_file():
             raise InputError(f"{path} has no encoder.safetensors yet; continue it with `manyviews pretrain --resume {path}`")
-        model = from_safetensors(path / "encoder.safetensors", device)
+        model = from_safetensors(path / "encoder.safetensors", size, device)
         model.name = path.name
         return model
-    if path.suffix == ".safetensors" and path.is_file():
-        return from_safetensors(path, device)
-    raise InputError(f"no model {text!r}: it is neither a run folder, nor timm:NAME, nor untrained:NAME, nor a .safetensors file")
+    if not path.exists():
+        raise InputError(f"no model {text!r}: there is no such file or folder, and it is neither timm:NAME nor untrained:NAME")
+    return from_safetensors(path, size, device)
 
 
-def from_safetensors(path: Path, device: str = "cpu") -> Model:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), "pt") as file:
-            meta = json.loads((file.metadata() or {}).get("manyviews", "null"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
-    if meta is None:
+def from_safetensors(path: Path, size: int | None = None, device: str = "cpu") -> Model:
+    """The model of a file that `Model.save` wrote, for pictures of its own size or of `size`. Raises InputError that says what is wrong with the file."""
+    tensors, meta = read_tensors(path)
+    if not meta:
         raise InputError(f"{path} was not written by manyviews: its header does not say which encoder it holds; use --weights {path} with --encoder NAME")
-    encoder = build_encoder(meta["architecture"], meta["channels"], meta["size"])
-    encoder.load_state_dict(tensors)
-    return Model(encoder, meta["architecture"], meta["size"], meta["channels"], meta["modality"], path.stem, device=device)
+    kinds = {"architecture": str, "size": int, "channels": int}
+    wrong = [f"{key} ({meta[key]!r})" if key in meta else key for key, kind in kinds.items() if type(meta.get(key)) is not kind]
+    if wrong:
+        raise InputError(
+            f"the header of {path} does not say which encoder it holds: {', '.join(wrong)} missing or not understood; was it written by a newer version?"
+        )
+    try:
+        encoder = build_encoder(meta["architecture"], meta["channels"], size or meta["size"])
+    except InputError as error:
+        raise InputError(*(f"{path}: {problem}" for problem in error.problems)) from None
+    if size and size != meta["size"]:
+        load_weights(encoder, path)
+    else:
+        wanted = encoder.state_dict()
+        problems = [
+            f"{key} is {tuple(tensors[key].shape)}, expected {tuple(wanted[key].shape)}"
+            for key in wanted
+            if key in tensors and tensors[key].shape != wanted[key].shape
+        ]
+        problems += [f"{key} is missing" for key in wanted if key not in tensors] + [f"{key} has no place" for key in tensors if key not in wanted]
+        if problems:
+            raise InputError(f"{path} does not hold the {meta['architecture']} for {meta['size']} pixels that its header names: {listed(problems)}")
+        encoder.load_state_dict(tensors)
+    normalise_as(encoder, meta.get("mean"), meta.get("std"))
+    return Model(encoder, meta["architecture"], size or meta["size"], meta["channels"], meta.get("modality", "images"), path.stem, device=device)

@@ -32,5 +32,3 @@ class Probe:
             return {"probe": value, "knn": value, "rankme": rankme(x[:1000])}
         value = rankme(x)
         return {"probe": value, "rankme": value, "uniformity": uniformity(x[:1000])}
-
-

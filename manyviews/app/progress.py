@@ -10,14 +10,14 @@ from manyviews.train.fit import Step
 class Progress:
     """Steps done, loss, samples a second, share of the time spent waiting for data, the probe, and the time left."""
 
-    def __init__(self, steps: int, quiet: bool = False):
+    def __init__(self, steps: int, quiet: bool = False, start: int = 0):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         columns = [TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()]
         self.bar = Bar(*columns, console=Console(stderr=True), disable=quiet)
-        self.task = self.bar.add_task("pretrain", total=steps, said="")
+        self.task = self.bar.add_task("pretrain", total=steps, completed=start, said="")
         self.speed, self.waiting, self.probe = 0.0, 0.0, ""
 
     def __enter__(self) -> Progress:
@@ -32,7 +32,7 @@ class Progress:
         self.speed += mix * (row["samples_per_second"] - self.speed)
         self.waiting += mix * (step.waiting / step.seconds - self.waiting)
         if "probe" in row:
-            self.probe = f"knn {row['knn']:.3f}" if "knn" in row else f"rankme {row['rankme']:.1f}"
-        loss = sum(float(term) for term in step.terms.values())
-        said = f"loss {loss:.3f}  {self.speed:,.0f}/s  waiting {self.waiting:.0%}  {self.probe}"
+            shown = ("knn",) if "knn" in row else ("rankme", "alignment", "uniformity")
+            self.probe = "  ".join(f"{name} {row[name]:.3g}" for name in shown if row.get(name) is not None)
+        said = f"loss {step.loss:.3f}  {self.speed:,.0f}/s  waiting {self.waiting:.0%}  {self.probe}"
         self.bar.update(self.task, completed=step.number, said=said)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
+import platform
+import subprocess
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +45,58 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(file)
 
 
+def versions() -> dict[str, str]:
+    """Of what decides the numbers of a run, and the commit where this is a checkout."""
+    found = {name: metadata.version(name) for name in ("manyviews", "torch", "timm", "lightning-fabric", "numpy")}
+    here = Path(__file__).resolve().parents[2]
+    if (here / ".git").exists():
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=here)
+        found["git"] = git.stdout.strip()
+    return {**found, "python": platform.python_version()}
+
+
 class Run:
-    """What `pretrain` returns. Raises InputError for a folder that holds no run."""
+    """What `pretrain` returns: a folder, or its run.json. Raises InputError for a folder that holds no run."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        path = Path(path).expanduser()
+        self.file = path if path.suffix == ".json" else path / "run.json"
+        self.path = self.file.parent
         try:
-            self.config: dict[str, Any] = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            self.config: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            raise InputError(f"{self.path} is not a run: it has no run.json; `manyviews pretrain ... --out {self.path}` makes one") from None
-        except ValueError as error:
-            raise InputError(f"{self.path / 'run.json'} is damaged: {error}") from None
+            raise InputError(f"{self.path} is not a run: it has no {self.file.name}; `manyviews pretrain ... --out {self.path}` makes one") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.file} is damaged: {error}") from None
+        if not isinstance(self.config, dict) or not isinstance(self.config.get("options"), dict):
+            raise InputError(f"{self.file} is not the run.json of a run: it has no options")
 
     def __repr__(self) -> str:
         options = self.config["options"]
         return f"Run({str(self.path)!r}: {options['method']}, {options['encoder']}, {options['data']})"
+
+    @functools.cached_property
+    def options(self) -> Any:
+        """What it was asked for, completed (`manyviews.app.options.Options`)."""
+        from manyviews.app.options import Options
+
+        given = self.config["options"]
+        known = {field.name for field in dataclasses.fields(Options)}
+        if not set(given) <= known or "data" not in given:
+            raise InputError(f"{self.file} was written by another version: {', '.join(sorted(set(given) - known)) or 'data'} is not understood")
+        return Options(**given)
+
+    def differences(self) -> list[str]:
+        """What is not as it was when the run was made, so that numbers may differ in the last digits or more."""
+        then, now = self.config.get("versions", {}), versions()
+        changed = [f"{name} {then[name]} is now {now.get(name, 'not there')}" for name in then if name != "git" and then[name] != now.get(name)]
+        return [f"not the same result to the last bit is promised: {', '.join(changed)}"] if changed else []
+
+    def resume(self, data: Any = None, **options: Any) -> Run:
+        """Continue it, if it was stopped. `data`: only where it was given as an object and not by name."""
+        from manyviews.app.pretrain import resume
+
+        return resume(self.path, data, **options)
 
     @functools.cached_property
     def model(self) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 import torch
+from torch import nn
 
-from manyviews.errors import InputError
 from manyviews.backbones import small
 from manyviews.contracts import Encoder
+from manyviews.errors import InputError
 from manyviews.nn import torchvision_schemas
 
 SMALL = ("resnet_micro", "resnet18_small", "vit_micro")
@@ -34,14 +36,25 @@ def build_encoder(name: str, channels: int = 3, size: int = 32, seed: int | None
         if not timm.is_model(name):
             near = difflib.get_close_matches(name, [*SMALL, *SHORT, *timm.list_models()], 3, 0.5)
             raise InputError(f"no encoder {name!r}" + (f"; the nearest are {', '.join(near)}" if near else "") + "; `manyviews encoders` lists them")
-        options: dict = {"drop_path_rate": drop_path} if drop_path else {}
         config = timm.get_pretrained_cfg(name)
-        try:
-            model = timm.create_model(name, num_classes=0, in_chans=channels, img_size=size, dynamic_img_size=True, **options)
-        except TypeError:
-            try:
-                model = timm.create_model(name, num_classes=0, in_chans=channels, img_size=size, **options)
-            except TypeError:
-                model = timm.create_model(name, num_classes=0, in_chans=channels, **options)
+        model = create(name, size, {"in_chans": channels, **({"drop_path_rate": drop_path} if drop_path else {})})
     mean, std = (tuple(config.mean), tuple(config.std)) if config is not None and channels == len(config.mean) else ((0.5,), (0.25,))
     return TimmEncoder(model, mean, std)
+
+
+def create(name: str, size: int, options: dict[str, Any]) -> nn.Module:
+    """The timm model without a classifier, made for `size` pixels and, where the architecture can, for all other sizes too."""
+    import timm
+
+    flexible: dict[str, Any] = {"img_size": size, "dynamic_img_size": True, "dynamic_img_pad": True}
+    for known in (3, 2, 1, 0):  # what an architecture does not know it answers with a TypeError
+        try:
+            return timm.create_model(name, num_classes=0, **options, **dict([*flexible.items()][:known]))
+        except TypeError:
+            if not known:
+                raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            own = timm.get_pretrained_cfg(name)
+            usual = f"; it is made for --size {own.input_size[-1]}" if own is not None else ""
+            raise InputError(f"{name} cannot be built for pictures of {size} pixels with these options: {error}{usual}") from None
+    raise AssertionError

@@ -1,15 +1,21 @@
-"""Samples in one array: .npy (memory-mapped), .npz with `x`/`images`/`data` and, where there are any, `y`/`label`/`labels`, or in memory."""
+"""Samples in one array: .npy (memory-mapped), .npz with `x`/`images`/`data` and, where there are any, `y`/`label`/`labels`, or in memory.
+
+An .npz with `x_train`, `y_train`, `x_test`, `y_test` has a split.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from manyviews.data.labels import label_column, split_column, text
 from manyviews.errors import InputError
 
-SAMPLES, LABELS = ("x", "images", "data", "image", "x_train"), ("y", "label", "labels", "targets", "target", "y_train")
+SAMPLES, LABELS = ("x", "images", "data", "image", "samples"), ("y", "label", "labels", "targets", "target", "classes")
+PARTS = {"_train": "train", "_val": "validation", "_valid": "validation", "_validation": "validation", "_test": "test"}
 
 
 class Array:
@@ -38,30 +44,48 @@ class Array:
         return h.hexdigest()
 
 
+def pictures(samples: np.ndarray, what: str) -> Array:
+    """An array as pictures: (count, height, width[, channels]) or (count, channels, height, width). Whole numbers up to 255 are uint8. Raises InputError."""
+    if samples.ndim not in (3, 4) or 0 in samples.shape:
+        raise InputError(f"{what} has the shape {samples.shape}; pictures are (count, height, width) or (count, height, width, channels)")
+    if samples.dtype.kind in "iu" and samples.dtype != np.uint8:
+        low, high = samples.min(), samples.max()
+        if low >= 0 and high <= 255:
+            samples = samples.astype(np.uint8)
+    return Array(samples, what)
+
+
 def from_file(path: Path) -> tuple[Array, dict[str, np.ndarray], list[str]]:
-    """The samples, label column and class names of a .npy or .npz file."""
+    """The samples, columns and class names of a .npy or .npz file. Raises InputError."""
+    what = text(str(path))
     try:
-        file = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        file = np.load(path, mmap_mode="r" if path.suffix.lower() == ".npy" else None, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            return pictures(file, f"array {what}"), {}, []
+        with file:
+            arrays = {k.lower(): file[k] for k in file.files if k.lower().split("_")[0] in SAMPLES + LABELS}
+            names = ", ".join(file.files)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} cannot be read as an array: {error}") from None
-    if isinstance(file, np.ndarray):
-        return Array(file, f"array {path}"), {}, []
-    with file:
-        key = next((k for k in file.files if k.lower() in SAMPLES), None)
-        if key is None:
-            raise InputError(f"{path} has {', '.join(file.files) or 'nothing'}; the samples are looked for under {', '.join(SAMPLES)}")
-        samples = file[key]
-        label = next((k for k in file.files if k.lower() in LABELS), None)
-        given = file[label].reshape(-1) if label else None
-    if given is None or len(given) != len(samples):
-        return Array(samples, f"arrays {path}"), {}, []
-    columns, classes = label_column(given)
-    return Array(samples, f"arrays {path}"), columns, classes
+    parts = {part: split for part, split in PARTS.items() if any(k + part in arrays for k in SAMPLES)} or {"": ""}
+    found = [x for x in (first(arrays, SAMPLES, part) for part in parts) if x is not None]
+    if not found:
+        raise InputError(f"{path} has {names or 'nothing'}; the samples are looked for under {', '.join(SAMPLES)}, each also with {', '.join(PARTS)}")
+    labels = [first(arrays, LABELS, part) for part in parts]
+    columns: dict[str, np.ndarray] = {}
+    classes: list[str] = []
+    given = [y.reshape(-1) for y in labels if y is not None]
+    if len(given) == len(found):
+        for x, y in zip(found, given, strict=True):
+            if len(y) != len(x):
+                raise InputError(f"{path} has {len(x):,} samples and {len(y):,} labels; expected one label a sample")
+        columns, classes = label_column(np.concatenate(given))
+    columns |= split_column([split for x, split in zip(found, parts.values(), strict=True) for _ in range(len(x))])
+    if len({x.shape[1:] for x in found}) > 1:
+        raise InputError(f"{path} has samples of different shapes: {', '.join(str(x.shape) for x in found)}")
+    return pictures(found[0] if len(found) == 1 else np.concatenate(found), f"arrays {what}"), columns, classes
 
 
-def label_column(given: np.ndarray) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Class numbers and names for labels of any kind; nothing where there is only one class."""
-    names, numbers = np.unique(given, return_inverse=True)
-    if len(names) < 2:
-        return {}, []
-    return {"label": numbers.reshape(-1)}, [str(name) for name in names]
+def first(arrays: dict[str, np.ndarray], names: tuple[str, ...], part: str) -> np.ndarray | None:
+    """The first of `names` that there is for a part."""
+    return next((arrays[name + part] for name in names if name + part in arrays), None)

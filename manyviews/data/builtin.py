@@ -1,7 +1,7 @@
 """The built-in data set: 24 made-up objects, seen under changing pose, light and background. The object is the class.
 
 Each object is two to four primitive solids put together once, by a fixed seed. Each view draws a rotation (any yaw, tilt up to 0.5 rad), a
-light direction, a base colour and a background. Rays are cast by Embree, four a pixel; 160 training and 40 test views an object, 32 x 32.
+size and a place in the picture, a light direction, a base colour and a background colour. Rays are cast by Embree, four a pixel; 160 training and 40 test views an object, 32 x 32.
 Nothing is downloaded and nothing is stored: the same pictures are made on every machine in a few seconds.
 """
 
@@ -74,16 +74,17 @@ def render(parts: list, rng: np.random.Generator, count: int, side: int) -> np.n
     light = rng.normal(size=(count, 3)) + [0, 0.8, 1.5]
     light /= np.linalg.norm(light, axis=1, keepdims=True)
     colours = np.clip(rng.uniform(0.25, 1, (count, 1, 3)) + rng.normal(0, 0.08, (count, len(parts), 3)), 0, 1)
-    floor, top = rng.uniform(0, 1, (2, count, 3))
+    background = rng.uniform(0, 1, (count, 3))
+    zoom = rng.uniform(1.0, 1.15, count)
+    shift = rng.uniform(-1, 1, (count, 2)) * (1.1 * zoom - 1.0)[:, None]
     views = np.empty((count, side, side, 3), np.uint8)
     for k in range(count):
-        origins = pixels @ turn[k]  # rays in the object's frame: the transpose of the rotation
+        origins = (pixels * [zoom[k], zoom[k], 1] + [*shift[k], 0]) @ turn[k]  # rays in the object's frame: the transpose of the rotation
         towards = np.broadcast_to(np.array([0.0, 0, -1]) @ turn[k], origins.shape)
         hit = scene.run(np.ascontiguousarray(origins, np.float32), np.ascontiguousarray(towards, np.float32))
         there = hit >= 0
         shade = np.abs(normals[hit] @ turn[k].T @ light[k]) * 0.75 + 0.25
-        height = np.repeat(np.linspace(0, 1, fine), fine)[:, None]
-        colour = floor[k] * height + top[k] * (1 - height)
+        colour = np.tile(background[k], (fine * fine, 1))
         colour[there] = (colours[k][owner[hit]] * shade[:, None])[there]
         views[k] = (255 * colour).reshape(side, 2, side, 2, 3).mean((1, 3)) + 0.5
     return views

@@ -2,35 +2,136 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from manyviews.errors import InputError
-from manyviews.data import arrays, folder, images
+from manyviews.data import arrays, folder, images, lists, shards
 from manyviews.data.dataset import Data, Store
+from manyviews.data.kinds import MODALITIES
+from manyviews.data.labels import text
+from manyviews.errors import InputError
+
+Found = tuple[Store, dict[str, np.ndarray], list[str]]
 
 
-def open_data(source: str | Path | np.ndarray | Data, modality: str | None = None) -> Data:
-    """A data set by path or name. Raises InputError with what was looked for.
+def open_data(source: str | Path | np.ndarray | Data | Sequence[str | Path], modality: str | None = None) -> Data:
+    """A data set by path or name (see manyviews.data.kinds), from an array, or from a list of paths. Raises InputError with what was looked for.
 
-    source: `builtin`, a folder, an array or its file.
+    A few samples are read, to find out the channels and bits that all are brought to.
     """
+    if modality and modality not in MODALITIES:
+        near = difflib.get_close_matches(modality, MODALITIES, 1, 0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"--as {modality}: data of this kind cannot be read{hint} There is: {', '.join(MODALITIES)}")
     if isinstance(source, Data):
         return source
     if isinstance(source, np.ndarray):
-        return as_images(arrays.Array(source, "an array"), {}, [])
-    if str(source) == "builtin":
+        return as_images(arrays.pictures(source, "an array"), {}, [])
+    if not isinstance(source, str | Path):
+        paths = folder.column(os.fsencode(os.path.abspath(path)) for path in source)
+        if not len(paths):
+            raise InputError("an empty list of files")
+        return as_images(folder.Files(Path("/"), paths, f"{len(paths):,} files"), {}, [])
+    name = str(source)
+    if name == "builtin":
         from manyviews.data.builtin import builtin
 
         return builtin()
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return as_images(*folder.folder(path, images.SUFFIXES, "images"))
-    if path.suffix in (".npy", ".npz") and path.is_file():
-        return as_images(*arrays.from_file(path))
-    raise InputError(f"no data at {str(source)!r}: it is neither a folder, nor a .npy or .npz file, nor `builtin`")
+    if name.startswith("hf:"):
+        from manyviews.data import huggingface
+
+        return as_images(*huggingface.by_name(name.removeprefix("hf:")))
+    if name.startswith("torchvision:"):
+        from manyviews.data import torchvision_sets
+
+        return as_images(*torchvision_sets.by_name(name.removeprefix("torchvision:")))
+    path = located(name)
+    return as_images(*(from_folder(path) if path.is_dir() else from_file(path)))
 
 
-def as_images(store: Store, columns: dict[str, np.ndarray], classes: list[str]) -> Data:
-    return Data(store, images.decode, "images", columns, classes)
+def as_images(store: Store, columns: dict[str, np.ndarray], classes: Sequence[str]) -> Data:
+    """The pictures of a store, brought to the channels and bits that are usual among some of them. Raises InputError where none can be read."""
+    if not len(store):
+        raise InputError(f"{store.describe()} is empty")
+    data = Data(store, images.decode, "images", columns, classes, channels=0, bits=0)
+    some = data.reduced(64).look(32)
+    data.check_bad()
+    if not some:
+        raise InputError(f"none of the first samples looked at in {store.describe()} can be read:\n{data._failures()}")
+    channels, bits = images.usual(some)
+    return dataclasses.replace(data, channels=channels, bits=bits)
+
+
+def located(name: str) -> Path:
+    """The path itself, or below $MANYVIEWS_DATA. Raises InputError with the nearest names."""
+    path = Path(name).expanduser()
+    root = Path(os.environ["MANYVIEWS_DATA"]).expanduser() if os.environ.get("MANYVIEWS_DATA") else None
+    candidates = [path] if root is None or path.is_absolute() else [path, root / path]
+    for candidate in candidates:
+        if candidate.exists() or (".tar" in candidate.name and "{" in str(candidate)):
+            if not candidate.exists() and candidate != candidates[-1] and not any(map(os.path.exists, shards.expand(str(candidate)))):
+                continue
+            return candidate
+    known = ["builtin"]
+    for place in {c.parent for c in candidates if c.parent.is_dir()}:
+        with os.scandir(place) as entries:
+            known += [e.name if place in (root, Path()) else os.path.join(place, e.name) for e, _ in zip(entries, range(10_000), strict=False)]
+    near = [text(n) for n in difflib.get_close_matches(str(path), known, 3, 0.6)]
+    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    below = f", nor below $MANYVIEWS_DATA ({root})" if root else "; names of data sets are looked up below $MANYVIEWS_DATA, which is not set"
+    raise InputError(f"no data at {text(name)!r}{below}{hint}; `manyviews data` lists what can be opened")
+
+
+def from_folder(path: Path) -> Found:
+    """A folder by what is in it: a Hugging Face data set, images, tar shards, Parquet files. Raises InputError."""
+    if (path / "dataset_dict.json").is_file() or ((path / "state.json").is_file() and (path / "dataset_info.json").is_file()):
+        from manyviews.data import huggingface
+
+        return huggingface.on_disk(path)
+    found = folder.folder(path, images.SUFFIXES)
+    if found is not None:
+        return found
+    for ending, read in {".tar": from_shards, ".parquet": from_parquet}.items():
+        files = [path / os.fsdecode(name) for part in folder.walk(path, (ending,)) for name in part.to_pylist()]
+        if files:
+            return read(files, f"{len(files):,} {ending.removeprefix('.')} file{'s' if len(files) > 1 else ''} in {text(str(path))}")
+    endings = Counter(os.path.splitext(text(name))[1] or "no ending" for part in folder.walk(path, ("",)) for name in part.to_pylist()[:1000])
+    has = ", ".join(f"{n} x {e}" for e, n in endings.most_common(4))
+    way = "; name one of the array files" if endings.keys() & {".npy", ".npz"} else ""
+    is_ = f"has no images ({has})" if has else "is an empty folder"
+    raise InputError(f"{text(str(path))} {is_}{way}; looked for, at any depth: {' '.join(images.SUFFIXES[:6])} ... .tar .parquet")
+
+
+def from_shards(paths: Sequence[Path], what: str) -> Found:
+    return shards.shards(paths, images.SUFFIXES, what)
+
+
+def from_parquet(paths: Sequence[Path], what: str) -> Found:
+    from manyviews.data import parquet
+
+    return parquet.parquet(paths, what)
+
+
+def from_file(path: Path) -> Found:
+    """A file by its ending. Raises InputError."""
+    ending = path.suffix.lower()
+    if "{" in path.name and not path.exists():
+        paths = [Path(p) for p in shards.expand(str(path))]
+        return from_shards(paths, f"{len(paths):,} tar files {text(str(path))}")
+    if ending in (".npy", ".npz"):
+        return arrays.from_file(path)
+    if ending in (".txt", ".csv", ".tsv"):
+        return lists.listed(path)
+    if ending in (".tar", ".tgz") or path.name.lower().endswith((".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst")):
+        return from_shards([path], f"tar file {text(str(path))}")
+    if ending == ".parquet":
+        return from_parquet([path], f"Parquet file {text(str(path))}")
+    if ending in images.SUFFIXES:
+        return folder.Files(path.absolute().parent, folder.column([os.fsencode(path.name)]), f"file {text(str(path))}"), {}, []
+    raise InputError(f"{text(str(path))} is of no kind that is known; `manyviews data` lists what can be opened")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -22,13 +23,14 @@ def rank() -> int:
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[override]
+        x = x.contiguous()
         parts = [torch.empty_like(x) for _ in range(world())]
-        dist.all_gather(parts, x.contiguous())
+        dist.all_gather(parts, x)
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        grad = grad.contiguous()
+        grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad.chunk(world())[rank()]
 
@@ -36,13 +38,13 @@ class _Gather(torch.autograd.Function):
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:  # type: ignore[override]
-        x = x.clone()
+        x = x.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(x)
         return x
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        grad = grad.clone()
+        grad = grad.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(grad)
         return grad
 
@@ -62,6 +64,15 @@ def average(x: Tensor) -> Tensor:
     return total(x) / world()
 
 
+@torch.no_grad()
+def rank_mean(values: Float[Tensor, "count"], flag: float) -> Float[Tensor, "count_and_1"]:
+    """The mean over ranks of the values, without gradient, and then of `flag`: what ranks must agree on, in one message."""
+    both = torch.cat([values, values.new_tensor([flag])])
+    if world() > 1:
+        dist.all_reduce(both)
+    return both / world()
+
+
 class BatchNorm(nn.modules.batchnorm._BatchNorm):
     """Batch normalisation over all ranks' rows, on any device. Takes the place of every BatchNorm when there is more than one process."""
 
@@ -71,21 +82,25 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        if not self.training or world() == 1:
-            return super().forward(input)
-        x = input.float()
+        out = self.over_all_ranks(input) if self.training and world() > 1 else super().forward(input)
+        for fused in self._modules.values():  # timm's normalisations bring a drop-out and an activation
+            out = fused(out) if fused is not None else out
+        return out
+
+    def over_all_ranks(self, input: Float[Tensor, "batch channels *axes"]) -> Float[Tensor, "batch channels *axes"]:
+        x = input if input.dtype == torch.float64 else input.float()
         axes = [0, *range(2, x.dim())]
         count = x.numel() / x.shape[1] * world()
-        mean = total(x.mean(axes)) / world()
+        mean = average(x.mean(axes))
         shape = (1, -1) + (1,) * (x.dim() - 2)
         centred = x - mean.view(shape)
-        variance = total(centred.square().mean(axes)) / world()
+        variance = average(centred.square().mean(axes))
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)
                 momentum = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-                self.running_mean.lerp_(mean, momentum)
-                self.running_var.lerp_(variance * count / (count - 1), momentum)
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+                self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), momentum)
         out = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             out = out * self.weight.view(shape) + self.bias.view(shape)
@@ -93,17 +108,13 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def synchronise_batch_norm(module: nn.Module) -> nn.Module:
-    """The module with every batch normalisation taken over all ranks; timm's fused normalisation and activation keep their activation."""
+    """The module with every batch normalisation below it taken over all ranks; parameters, buffers and their names stay the same."""
     for name, child in module.named_children():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, BatchNorm):
-            new = BatchNorm(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
-            new.load_state_dict(child.state_dict())
-            for key in ("weight", "bias"):
-                if getattr(child, key) is not None:
-                    setattr(new, key, getattr(child, key))  # the same parameters, so that shared and frozen ones stay so
-            new.train(child.training)
-            extras = [getattr(child, key) for key in ("drop", "act") if isinstance(getattr(child, key, None), nn.Module)]
-            setattr(module, name, nn.Sequential(new, *extras) if extras else new)
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            if not isinstance(child, BatchNorm):
+                new = BatchNorm(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
+                new._parameters, new._buffers, new._modules = child._parameters, child._buffers, child._modules
+                setattr(module, name, new.train(child.training))
         else:
             synchronise_batch_norm(child)
     return module

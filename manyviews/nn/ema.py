@@ -20,12 +20,15 @@ def frozen_copy(module: M) -> M:
 
 @torch.no_grad()
 def ema_update(target: nn.Module, online: nn.Module | Sequence[nn.Module], decay: float) -> None:
-    """target <- decay * target + (1 - decay) * online for parameters; buffers (running means) are copied. A sequence stands for nn.Sequential."""
+    """target <- decay * target + (1 - decay) * online, for parameters. A sequence stands for nn.Sequential.
+
+    Buffers are the target's own: a target that runs in training mode keeps the running statistics of what it sees itself, as in the papers.
+    """
     source = online if isinstance(online, nn.Module) else nn.Sequential(*online)
-    for slow, fast in zip(target.parameters(), source.parameters(), strict=True):
-        slow.lerp_(fast.to(slow.dtype), 1 - decay)
-    for slow, fast in zip(target.buffers(), source.buffers(), strict=True):
-        slow.copy_(fast)
+    slow, fast = [p.detach() for p in target.parameters()], [p.detach() for p in source.parameters()]
+    if [p.shape for p in slow] != [p.shape for p in fast]:
+        raise ValueError(f"the target has {len(slow)} parameters and the online network {len(fast)}, or their shapes differ; make the target with frozen_copy")
+    torch._foreach_lerp_(slow, [f.to(s.dtype) for s, f in zip(slow, fast, strict=True)], 1 - decay)
 
 
 def cosine(start: float, end: float, progress: float) -> float:

@@ -2,7 +2,8 @@
 
 Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations" (SimCLR), ICML 2020, arXiv:2002.05709, Eq. (1);
 van den Oord et al., "Representation Learning with Contrastive Predictive Coding", arXiv:1807.03748.
-Departs from the paper in nothing known.
+Departs from the paper in nothing known; where its text is silent it follows the authors' code: the projector's output is batch-normalised, with a
+learned scale and no shift. The recipe's warm-up is their 10 epochs, of 100.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyviews.contracts import Recipe
+from manyviews.errors import InputError
 from manyviews.nn.distributed import gather, rank
 
 NAME = "simclr"  # the published name that joint_embedding runs it under
-PROJECTOR = {"hidden": 2048, "out": 128, "layers": 2}
+PROJECTOR = {"hidden": 2048, "out": 128, "layers": 2, "last_norm": True, "last_shift": False}
 RECIPE = Recipe(views="simclr", optimizer="lars", lr=0.3, weight_decay=1e-6)
 
 
@@ -25,6 +27,8 @@ def infonce(za: Float[Tensor, "batch dim"], zb: Float[Tensor, "batch dim"], temp
 
     Rows of all ranks are the batch. temperature > 0; the paper's best is 0.1 on ImageNet and 0.5 on CIFAR-10.
     """
+    if temperature <= 0:
+        raise InputError(f"temperature {temperature}: it divides similarities and must be above 0; the paper's is 0.1")
     n = len(za)
     local = F.normalize(torch.cat([za, zb]).float(), dim=1)
     others = torch.cat([gather(local[:n]), gather(local[n:])])

@@ -11,29 +11,33 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import nn
 
-from manyviews.errors import InputError
-from manyviews.contracts import Recipe, Terms, Trainable, View
+from manyviews.contracts import Encoder, Recipe, Terms, Trainable, View
 from manyviews.counters import Counter
-from manyviews.nn.distributed import synchronise_batch_norm
+from manyviews.errors import InputError
+from manyviews.nn.distributed import rank_mean, synchronise_batch_norm
+from manyviews.train.checkpoint import restore_optimizer, states
 from manyviews.train.optimizers import build_optimizer, schedule
 from manyviews.train.samplers import Sampler, batch_rows, shuffled
 
 
-class Diverged(RuntimeError):
-    """The loss stopped being a number. `views` are the views that did it, `step` the step."""
+REMEDY = "try a smaller --lr, --clip 1, or --precision 32"
 
-    def __init__(self, step: int, terms: Terms, views: dict[str, Any]):
-        self.step, self.views = step, views
-        values = ", ".join(f"{name} {float(term):.4g}" for name, term in terms.items())
-        super().__init__(f"the loss of step {step} is not finite ({values}); try a smaller --lr, --set-recipe clip=1, or --precision 32")
+
+class Diverged(RuntimeError):
+    """Training cannot go on. `views` are those of the step where it showed."""
+
+    def __init__(self, message: str, views: dict[str, Any]):
+        self.views = views
+        super().__init__(message)
 
 
 @dataclasses.dataclass
@@ -43,12 +47,26 @@ class Step:
     number: int  # steps done, from 1
     steps: int
     epoch: int
-    terms: Terms  # on the device; float() waits for it
+    loss: float  # what was minimised: the sum of the terms that have a gradient
+    terms: dict[str, float]  # averaged over ranks and micro-batches, as is the loss
     lr: float
     samples: int  # of all ranks in this step
     seconds: float
     waiting: float  # seconds of them spent waiting for data
-    checkpoint: Callable[[], dict[str, Any]]
+    stopping: bool  # whether some process was asked to stop
+    views: Callable[[], dict[str, Any]]  # draws the views of the last micro-batch once more
+    checkpoint: Callable[[], dict[str, Any]]  # all ranks must ask for it
+
+
+class Called(nn.Module):
+    """Calls what it is given: losses run inside this module's forward, which Fabric wraps for the strategy (DDP, FSDP) and the precision."""
+
+    def __init__(self, trainable: Trainable):
+        super().__init__()
+        self.trainable = trainable
+
+    def forward(self, f: Callable[[], Terms]) -> Terms:
+        return f()
 
 
 def check_roles(trainable: Trainable, roles: list[str]) -> None:
@@ -56,7 +74,7 @@ def check_roles(trainable: Trainable, roles: list[str]) -> None:
     parameters = inspect.signature(trainable.loss).parameters
     wanted = {name for name, p in parameters.items() if p.default is inspect.Parameter.empty}
     if not wanted <= set(roles) <= set(parameters):
-        raise InputError(f"{type(trainable).__name__}.loss takes the views {', '.join(parameters)}, the policy makes {', '.join(roles)}")
+        raise InputError(f"{type(trainable).__name__} takes the views {', '.join(parameters)}, and the policy makes {', '.join(roles)}; name other --views")
 
 
 def fit(
@@ -76,80 +94,109 @@ def fit(
     channels_last: bool = False,
     compile: bool = False,
     resume: dict[str, Any] | None = None,
+    stop: Callable[[], bool] = bool,
 ) -> Iterator[Step]:
-    """Train for `steps` optimizer steps of `batch` samples over all ranks; yields a `Step` after each.
+    """Train for `steps` optimizer steps of `batch` samples over all ranks; yields a `Step` after each, the gradients still in place.
 
     data: anything with len(), columns and batches(order, threads, substitute). lr: the rate, by default the recipe's times batch / 256.
     accumulate: micro-batches a step; what a loss sees at once is batch / accumulate. resume: a dict that `Step.checkpoint` made.
+    stop: asked at every step; when any process says yes, the fit ends after that step. Raises Diverged when the loss is not finite.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
+    world, rank = fabric.world_size, fabric.global_rank
+    micro = batch // accumulate
+    if micro % world:
+        raise InputError(f"a batch of {micro} cannot be shared by {world} processes; take a multiple of {world * accumulate}")
+    lr = recipe.lr * batch / 256 if lr is None else lr
+    start = resume["step"] if resume else 0
+    module, optimizer = set_up(trainable, recipe, lr, fabric, channels_last, compile, resume)
+    order = batch_rows(len(data), data.columns, micro, seed, start * accumulate, steps * accumulate, rank, world, sampler)
+    batches = data.batches(order, threads, substitute=True)
+
+    def optimize(loss: Callable[..., Terms], **views: Any) -> Terms:
+        """Forward, backward and, with the last micro-batch, the optimizer's step."""
+        if part == 0:
+            optimizer.zero_grad(set_to_none=True)
+        last = part == accumulate - 1
+        with fabric.no_backward_sync(module, enabled=not last):
+            terms = module(lambda: loss(**views))
+            objective = torch.stack([term.float() for term in terms.values() if term.requires_grad]).sum()
+            numbers = rank_mean(torch.stack([objective.detach(), *(term.detach().float() for term in terms.values())]), float(stop())).tolist()
+            seen.append({"": numbers[0], **dict(zip(terms, numbers[1:-1], strict=True)), "?": numbers[-1]})
+            if not math.isfinite(numbers[0]):
+                values = ", ".join(f"{name} {value:.4g}" for name, value in zip(terms, numbers[1:-1], strict=True))
+                raise Diverged(f"the loss of step {number + 1} is not finite ({values}); {REMEDY}", views)
+            fabric.backward(objective / accumulate)
+        if last:
+            trainable.before_step()
+            if recipe.clip:
+                fabric.clip_gradients(module, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
+            optimizer.step()
+        return terms
+
+    try:
+        for number in range(start, steps):
+            clock, waiting, count = time.perf_counter(), 0.0, 0
+            rate = schedule(optimizer, recipe, lr, (number + 0.5) / steps)  # of the step's middle: neither the first nor the last step stands still
+            trainable.progress = number / steps
+            seen: list[dict[str, float]] = []  # by term, the loss under '' and wishes to stop under '?'
+            for part in range(accumulate):
+                asked = time.perf_counter()
+                samples = next(batches).to(fabric.device)
+                waiting += time.perf_counter() - asked
+                count += len(samples) * world
+                trainable.counter = Counter(seed, number * accumulate + part)
+                torch.manual_seed(trainable.counter.integer(f"torch/{rank}"))
+                views = draw(policy, samples, trainable.counter)
+                if number == start and part == 0:
+                    check_roles(trainable, list(views))
+                trainable.step(optimize, **views)
+            trainable.progress = (number + 1) / steps
+            trainable.after_step()
+            means = averaged(seen)
+            loss, stopping = means.pop(""), means.pop("?") > 0
+            epoch = number * accumulate // max(1, len(data) // micro)
+            seconds = time.perf_counter() - clock
+            yield Step(
+                number + 1, steps, epoch, loss, means, rate, count, seconds, waiting, stopping,
+                lambda samples=samples, counter=trainable.counter: draw(policy, samples, counter),  # type: ignore[misc]
+                lambda number=number: {"step": number + 1, **states(trainable, optimizer, fabric)},  # type: ignore[misc]
+            )  # fmt: skip
+            if stopping:
+                return
+    finally:
+        batches.close()
+
+
+def set_up(
+    trainable: Trainable, recipe: Recipe, lr: float, fabric: Fabric, channels_last: bool, compile: bool, resume: dict[str, Any] | None
+) -> tuple[Any, Any]:
+    """The trainable and its optimizer under Fabric's strategy and precision, in the state of `resume` if there is one."""
     if fabric.world_size > 1:
         synchronise_batch_norm(trainable)
-    memory: dict[str, Any] = {"memory_format": torch.channels_last} if channels_last else {}
-    trainable.train().to(fabric.device, **memory)
-    lr = recipe.lr * batch / 256 if lr is None else lr
-    module, optimizer = fabric.setup(trainable, build_optimizer(trainable, recipe, lr))
-    module.mark_forward_method("loss")
-    start = 0
+    trainable.train().to(fabric.device)
+    if channels_last:
+        for p in trainable.parameters():
+            if p.dim() == 4:
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
     if resume is not None:
-        start = resume["step"]
         trainable.load_state_dict(resume["module"])
-        optimizer.load_state_dict(resume["optimizer"])
-    loss_of = torch.compile(module.loss) if compile else module.loss
-    micro = batch // accumulate
-    if micro % fabric.world_size:
-        raise InputError(f"a batch of {micro} cannot be shared by {fabric.world_size} processes; take a multiple of {fabric.world_size * accumulate}")
-    order = batch_rows(len(data), data.columns, micro, seed, start * accumulate, steps * accumulate, fabric.global_rank, fabric.world_size, sampler)
-    batches = data.batches(order, threads, substitute=True)
-    state = {"step": start}
-
-    def checkpoint() -> dict[str, Any]:
-        return {"step": state["step"], "module": trainable.state_dict(), "optimizer": optimizer.state_dict()}
-
-    clock = time.perf_counter()
-    for number in range(start, steps):
-        progress = number / steps
-        rate = schedule(optimizer, recipe, lr, progress)
-        trainable.progress = progress
-        totals: Terms = {}
-        waiting, count = 0.0, 0
-        optimizer.zero_grad(set_to_none=True)
-        for part in range(accumulate):
-            asked = time.perf_counter()
-            samples = next(batches).to(fabric.device)
-            waiting += time.perf_counter() - asked
-            count += len(samples) * fabric.world_size
-            trainable.counter = Counter(seed, number * accumulate + part)
-            torch.manual_seed(trainable.counter.integer(f"torch/{fabric.global_rank}"))
-            with torch.no_grad():
-                views = policy(samples, trainable.counter)
-            if number == start and part == 0:
-                check_roles(trainable, list(views))
-
-            def optimize(loss: Callable[..., Terms], part: int = part, **views: Any) -> Terms:
-                last = part == accumulate - 1
-                with fabric.no_backward_sync(module, enabled=not last):
-                    terms = loss_of(**views) if loss == trainable.loss else getattr(module, loss.__name__)(**views)
-                    objective = torch.stack([term.float() for term in terms.values() if term.requires_grad]).sum()
-                    if not bool(objective.isfinite()):
-                        raise Diverged(number, terms, views)
-                    fabric.backward(objective / accumulate)
-                if last:
-                    if recipe.clip is not None:
-                        fabric.clip_gradients(module, optimizer, max_norm=recipe.clip)
-                    optimizer.step()
-                return terms
-
-            for name, term in trainable.step(optimize, **views).items():
-                totals[name] = totals.get(name, torch.zeros(())) + term.detach().float().cpu() / accumulate
-        trainable.progress = (number + 1) / steps
-        trainable.after_step()
-        state["step"] = number + 1
-        now = time.perf_counter()
-        epoch = (number * accumulate) // max(1, len(data) // micro)
-        yield Step(number + 1, steps, epoch, totals, rate, count, now - clock, waiting, checkpoint)
-        clock = time.perf_counter()
+    if compile:
+        for encoder in [m for m in trainable.modules() if isinstance(m, Encoder)]:
+            encoder.compile()
+    module = fabric.setup_module(Called(trainable))
+    optimizer = fabric.setup_optimizers(build_optimizer(trainable, recipe, lr))
+    if resume is not None:
+        restore_optimizer(trainable, optimizer, fabric, resume)
+    return module, optimizer
 
 
-def terms_to_floats(terms: dict[str, Tensor]) -> dict[str, float]:
-    return {name: float(value) for name, value in terms.items()}
+def draw(policy: Callable[[View, Counter], dict[str, Any]], samples: View, counter: Counter) -> dict[str, Any]:
+    with torch.no_grad():
+        return policy(samples, counter)
+
+
+def averaged(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Each name's mean over the rows that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: sum(row[name] for row in rows if name in row) / sum(name in row for row in rows) for name in names}

@@ -1,30 +1,30 @@
-"""Optimizers by name, with what must not decay left out, and the schedules of rate and decay."""
+"""Optimizers by name, with what must not decay left out, and the schedules of rate and decay.
+
+LARS: You, Gitman, Ginsburg, "Large Batch Training of Convolutional Networks", arXiv:1708.03888; LAMB: You et al., "Large Batch Optimization for Deep
+Learning: Training BERT in 76 minutes", ICLR 2020, arXiv:1904.00962. Both from timm, with every matrix adapted whatever its decay, and LAMB without
+timm's clipping. Departs from the LARS paper in that the rate multiplies the momentum instead of entering it, as everywhere in PyTorch.
+"""
 
 from __future__ import annotations
 
 import difflib
+from typing import Any
 
 import torch
-from torch import nn
 
+from manyviews.contracts import Recipe, Trainable
 from manyviews.errors import InputError
-from manyviews.contracts import Recipe
 from manyviews.nn.ema import cosine
 
 NAMES = ("adamw", "sgd", "lars", "lamb")
 
 
-def build_optimizer(module: nn.Module, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
+def build_optimizer(trainable: Trainable, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     """The recipe's optimizer at rate `lr` over the trainable parameters; biases, norms and other vectors neither decay nor adapt (LARS, LAMB)."""
     if recipe.optimizer not in NAMES:
         near = difflib.get_close_matches(recipe.optimizer, NAMES, 1)
         raise InputError(f"no optimizer {recipe.optimizer!r}; there are {', '.join(NAMES)}" + (f" (did you mean {near[0]}?)" if near else ""))
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay, "decays": True},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0, "decays": False},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = parameter_groups(trainable, recipe.weight_decay)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=lr, betas=recipe.betas)
     if recipe.optimizer == "sgd":
@@ -34,7 +34,21 @@ def build_optimizer(module: nn.Module, recipe: Recipe, lr: float) -> torch.optim
     torchvision_schemas.declare()
     from timm.optim import Lamb, Lars
 
-    return Lars(groups, lr=lr, momentum=0.9, trust_coeff=0.001) if recipe.optimizer == "lars" else Lamb(groups, lr=lr)
+    for group in groups:
+        group["always_adapt"] = group["decays"]
+    if recipe.optimizer == "lars":
+        return Lars(groups, lr=lr, momentum=0.9, trust_coeff=0.001)
+    return Lamb(groups, lr=lr, betas=recipe.betas, max_grad_norm=None)
+
+
+def parameter_groups(trainable: Trainable, weight_decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters by whether they decay (matrices and kernels do) and whether their rate is scheduled (`fixed_rate` ones' is not)."""
+    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    for name, p in trainable.named_parameters():
+        if p.requires_grad:
+            fixed = any(name == prefix or name.startswith(prefix + ".") for prefix in trainable.fixed_rate)
+            groups.setdefault((p.ndim > 1, fixed), []).append(p)
+    return [{"params": ps, "weight_decay": weight_decay * decays, "decays": decays, "fixed": fixed} for (decays, fixed), ps in sorted(groups.items(), reverse=True)]
 
 
 def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, lr: float, progress: float) -> float:
@@ -47,7 +61,7 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, lr: float, progre
     if recipe.final_weight_decay is not None:
         decay = cosine(recipe.weight_decay, recipe.final_weight_decay, progress)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = lr if group["fixed"] else rate
         if group["decays"]:
             group["weight_decay"] = decay
     return rate

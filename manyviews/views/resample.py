@@ -1,67 +1,233 @@
-"""One resampling and one blur for a batch of pictures."""
+"""One resampling, one blur and one colour map for a batch of pictures: the only places where views touch pixels.
+
+On the CPU the compiled `manyviews.views.kernels` do it where numba can be imported; elsewhere the plain PyTorch of this file, which says what is
+meant. Both compute a sample in the same way whatever batch it is in.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from types import ModuleType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from manyviews.errors import InputError
+from manyviews.groups import Colour
 
-def resample(x: Tensor | Sequence[Tensor], matrix: Float[Tensor, "batch 3 3"], size: int) -> Float[Tensor, "batch channels size size"]:
-    """Pictures seen through an affine map.
+Pictures = Tensor | Sequence[Tensor]  # (count, height, width, channels), or a list of (height, width, channels)
+TOP = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.float32: 1.0}
+FARTHEST = 16  # a map that shrinks by more sees a picture that was averaged over blocks first
+CHUNK = 1 << 24  # bilinear samples at a time
 
-    x: uint8 (or uint16, or float in [0, 1]) pictures, (batch, height, width, channels) or a list of (height, width, channels).
-    matrix: sample pixels -> view pixels. Returns float in [0, 1].
 
-    Enlarging is bilinear. Where the map shrinks by s > 1, each output pixel is the mean of a ceil(s) x ceil(s) grid of bilinear samples, which
-    antialiases any affine map. Outside the picture the border is repeated.
+def see(
+    x: Pictures, matrix: Float[Tensor, "views 3 3"], size: int, sigma: Float[Tensor, "views"] | None = None
+) -> tuple[Float[Tensor, "views channels size size"], Float[Tensor, "views channels"]]:
+    """Pictures seen through affine maps, in [0, 1], blurred where `sigma` (pixels of the view) is not 0; and each view's mean before the blur.
+
+    x: uint8, uint16, or float in [0, 1]. matrix: picture pixels -> view pixels, for each picture once, or again in the same order for more views.
+
+    Enlarging is bilinear. Where the map shrinks by s > 1 (at its most), each output pixel is the mean of a ceil(s) x ceil(s) grid of bilinear
+    samples, which antialiases any affine map. Beyond the edge the border is repeated.
     """
-    if not isinstance(x, Tensor):
-        shapes = {tuple(a.shape) for a in x}
-        if len(shapes) == 1:
-            x = torch.stack(list(x))
-        else:
-            return torch.cat([resample(a[None], m[None], size) for a, m in zip(x, matrix, strict=True)])
-    top = {torch.uint8: 255.0, torch.uint16: 65535.0}.get(x.dtype, 1.0)
-    height, width = x.shape[1:3]
+    x = understood(x)
+    learned = matrix.requires_grad or (sigma is not None and sigma.requires_grad)
+    kernels = compiled() if matrix.device.type == "cpu" and not learned else None
+    if kernels is not None:
+        out, mean, farthest = by_kernels(kernels, x, matrix, size, sigma)
+        return (out, mean) if farthest <= FARTHEST else see(*nearer(x, matrix), size, sigma)
+    if float(shrinkage(matrix).max()) > FARTHEST:
+        x, matrix = nearer(x, matrix)
+    out = plain(x, matrix, size)
+    mean = out.mean((2, 3), dtype=torch.float64).float()
+    return (out if sigma is None else blur(out, sigma)), mean
+
+
+def resample(x: Pictures, matrix: Float[Tensor, "views 3 3"], size: int) -> Float[Tensor, "views channels size size"]:
+    """The first half of `see`, without a blur."""
+    return see(x, matrix, size)[0]
+
+
+def paint(
+    x: Float[Tensor, "batch channels height width"], colour: Colour | None = None, threshold: Float[Tensor, "batch"] | None = None
+) -> Float[Tensor, "batch channels height width"]:
+    """Colours mapped, clamped to [0, 1], and inverted from the threshold on (none above 1). May write over x."""
+    learned = x.requires_grad or (colour is not None and colour.matrix.requires_grad)
+    kernels = compiled() if x.device.type == "cpu" and colour is not None and x.is_contiguous() and not learned else None
+    if kernels is None or colour is None:
+        x = (x if colour is None else colour.act(x)).clamp(0, 1)
+        return x if threshold is None else torch.where(x >= threshold[:, None, None, None], 1 - x, x)
+    flat, m = x.flatten(2).numpy(), colour.matrix.float().contiguous().numpy()
+    at = (torch.full((len(x),), 2.0) if threshold is None else threshold.float()).numpy()
+    shared(lambda first, last: kernels.paint(flat, m, at, first, last), len(x))
+    return x
+
+
+# --- compiled ---------------------------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def compiled() -> ModuleType | None:
+    """The compiled kernels, or None where numba is not installed."""
+    try:
+        return importlib.import_module("manyviews.views.kernels")
+    except ImportError:
+        return None
+
+
+def by_kernels(kernels: ModuleType, x: Pictures, matrix: Tensor, size: int, sigma: Tensor | None) -> tuple[Tensor, Tensor, float]:
+    """Views, means, and the most that a map shrinks; views that shrink by more than FARTHEST are left out."""
+    views, channels = len(matrix), x[0].shape[-1]
+    out = torch.from_numpy(np.empty((views, channels, size, size), np.float32))  # NumPy asks for large pages, PyTorch does not
+    means = torch.empty(views, channels, dtype=torch.float64)
+    maps, sigmas = matrix.detach().double().contiguous().numpy(), (torch.zeros(views) if sigma is None else sigma.float()).contiguous().numpy()
+    pictures = [x.contiguous()] if isinstance(x, Tensor) else [a.contiguous()[None] for a in x]
+    flat = [a.view(-1).numpy() for a in pictures]
+    to, means_to = out.view(views, -1).numpy(), means.numpy()
+    farthest = []
+
+    def work(first: int, last: int) -> None:
+        step = last - first if len(pictures) == 1 else 1
+        for i in range(first, last, step):
+            k = i % len(pictures)
+            count, height, width, _ = pictures[k].shape
+            rows = slice(i, i + step)
+            farthest.append(
+                kernels.look(flat[k], count, height, width, channels, TOP[pictures[k].dtype], maps[rows], sigmas[rows], i, to[rows].reshape(-1), size, means_to[rows])
+            )
+
+    shared(work, views)
+    return out, means.float(), max(farthest, default=0.0)
+
+
+def shared(work: Callable[[int, int], None], count: int) -> None:
+    """work(first, last) on parts of range(count), in as many threads as PyTorch may use."""
+    parts = min(torch.get_num_threads(), count)
+    ends = [count * i // parts for i in range(parts + 1)] if parts else [0, 0]
+    failed: list[BaseException] = []
+
+    def guarded(first: int, last: int) -> None:
+        try:
+            work(first, last)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=guarded, args=ends[i : i + 2]) for i in range(1, parts)]
+    for thread in threads:
+        thread.start()
+    guarded(ends[0], ends[1])
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+# --- plain PyTorch ----------------------------------------------------------------------------------------------------------------------------
+
+
+def plain(x: Pictures, matrix: Float[Tensor, "views 3 3"], size: int) -> Float[Tensor, "views channels size size"]:
+    """`resample` in PyTorch, on any device."""
+    extent = torch.tensor([a.shape[1::-1] for a in x], device=matrix.device) if not isinstance(x, Tensor) else None
+    pixels = canvas(x)
+    batch, channels, height, width = pixels.shape
+    extent = torch.tensor([[width, height]], device=matrix.device).expand(batch, 2) if extent is None else extent
     inverse = torch.linalg.inv(matrix.double())
-    fine = torch.linalg.matrix_norm(inverse[:, :2, :2], ord=2).clamp(min=1).sub(1e-3).ceil().long().clamp(max=16)
-    pixels = x.permute(0, 3, 1, 2).float().div_(top)
-    to_unit = torch.tensor([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]], device=matrix.device, dtype=torch.float64)
-    from_unit = torch.tensor([[size / 2, 0, size / 2], [0, size / 2, size / 2], [0, 0, 1]], device=matrix.device, dtype=torch.float64)
-    theta = (to_unit @ inverse @ from_unit)[:, :2].float()
+    fine = (shrinkage(matrix) - 1e-3).ceil().clamp(min=1).long()
+    out = pixels.new_empty(len(matrix), channels, size, size)
+    for first in range(0, len(matrix), batch):
+        for k in fine[first : first + batch].unique().tolist():
+            rows = (fine[first : first + batch] == k).nonzero()[:, 0]
+            for some in rows.split(max(1, CHUNK // (size * k) ** 2)):
+                grid = places(inverse[first + some], extent[some], size, k, width, height)
+                seen = F.grid_sample(pixels[some], grid, mode="bilinear", padding_mode="border", align_corners=False)
+                out[first + some] = F.avg_pool2d(seen, k) if k > 1 else seen
+    return out
 
-    def sample(rows: Tensor | slice, k: int) -> Tensor:
-        grid = F.affine_grid(theta[rows], [len(theta[rows]), 1, size * k, size * k], align_corners=False)
-        out = F.grid_sample(pixels[rows], grid, mode="bilinear", padding_mode="border", align_corners=False)
-        return F.avg_pool2d(out, k) if k > 1 else out
 
-    factors = fine.unique().tolist()
-    if len(factors) == 1:
-        return sample(slice(None), factors[0])
-    out = pixels.new_empty(len(pixels), pixels.shape[1], size, size)
-    for k in factors:
-        rows = (fine == k).nonzero()[:, 0]
-        out[rows] = sample(rows, k)
+def places(inverse: Tensor, extent: Int[Tensor, "batch 2"], size: int, k: int, width: int, height: int) -> Float[Tensor, "batch fine fine 2"]:
+    """Where in the picture the k x k samples of each output pixel are, as `grid_sample` wants it for a canvas of width x height."""
+    at = (torch.arange(size * k, device=inverse.device, dtype=torch.float64) + 0.5) / k
+    grid = []
+    for row, total in ((0, width), (1, height)):
+        a, b, c = (inverse[:, row, column, None, None] for column in range(3))
+        p = (a * at + b * at[:, None] + c - 0.5).clamp(min=0).minimum(extent[:, row, None, None] - 1)
+        grid.append(((2 * p + 1) / total - 1).float())
+    return torch.stack(grid, -1)
+
+
+def canvas(x: Pictures) -> Float[Tensor, "batch channels height width"]:
+    """Pictures of any size in one float tensor, each in the upper left corner."""
+    if isinstance(x, Tensor):
+        return x.permute(0, 3, 1, 2).float().div_(TOP[x.dtype])
+    height, width = max(a.shape[0] for a in x), max(a.shape[1] for a in x)
+    out = torch.zeros(len(x), x[0].shape[2], height, width, device=x[0].device)
+    for i, a in enumerate(x):
+        out[i, :, : a.shape[0], : a.shape[1]] = a.permute(2, 0, 1).float().div_(TOP[a.dtype])
     return out
 
 
 def blur(x: Float[Tensor, "batch channels height width"], sigma: Float[Tensor, "batch"]) -> Float[Tensor, "batch channels height width"]:
-    """A separable Gaussian of standard deviation `sigma` pixels a sample, cut at three of them; 0 leaves the sample as it is."""
+    """A separable Gaussian of standard deviation `sigma` pixels a sample, cut at three of them; mirrored at the edges, 0 leaves the sample as it is."""
     rows = (sigma > 0).nonzero()[:, 0]
     if not len(rows):
         return x
-    picked, s = x[rows], sigma[rows, None]
-    radius = max(1, math.ceil(3 * float(s.max())))
-    t = torch.arange(-radius, radius + 1, device=x.device)
-    kernel = torch.where(t.abs() <= (3 * s).ceil().clamp(min=1), (-0.5 * (t / s).square()).exp(), 0.0)
-    kernel = kernel / kernel.sum(1, keepdim=True)
-    n, channels, height, width = picked.shape
-    weight = kernel.repeat_interleave(channels, 0)[:, None]
-    flat = F.pad(picked, (radius,) * 4, mode="reflect" if radius < min(height, width) else "replicate").reshape(1, n * channels, height + 2 * radius, width + 2 * radius)
-    flat = F.conv2d(F.conv2d(flat, weight[:, :, None], groups=n * channels), weight[:, :, :, None], groups=n * channels)
-    return x.index_copy(0, rows, flat.view(n, channels, height, width))
+    picked, s = x[rows], sigma[rows].double().clamp(max=min(x.shape[2:]) / 3)
+    reach = (3 * s).ceil().clamp(min=1)
+    radius = int(reach.max())
+    offsets = range(-radius, radius + 1)
+    weights = [torch.where(reach >= abs(t), (-0.5 * (t / s).square()).exp(), 0.0) for t in offsets]
+    whole = functools.reduce(torch.add, weights)
+    for dim in (2, 3):
+        n = picked.shape[dim]
+        place = torch.arange(-radius, n + radius, device=x.device).abs() % max(1, 2 * n - 2)
+        padded = picked.index_select(dim, torch.minimum(place, 2 * n - 2 - place))
+        picked = torch.zeros_like(picked)
+        for t, weight in zip(offsets, weights, strict=True):
+            picked += (weight / whole).float()[:, None, None, None] * padded.narrow(dim, t + radius, n)
+    return x.index_copy(0, rows, picked)
+
+
+# --- what both need ---------------------------------------------------------------------------------------------------------------------------
+
+
+def understood(x: Pictures) -> Pictures:
+    """Pictures of a type that is read as it is; raises InputError for what is not a picture."""
+    some = [x] if isinstance(x, Tensor) else list(x)
+    wrong = {str(a.dtype).removeprefix("torch.") for a in some if a.dtype not in TOP and not a.is_floating_point()}
+    if wrong:
+        raise InputError(f"pictures of type {', '.join(sorted(wrong))} are not understood; uint8, uint16 and floats in [0, 1] are")
+    channels = {a.shape[-1] for a in some}
+    if len(channels) > 1:
+        raise InputError(f"pictures of {' and '.join(map(str, sorted(channels)))} channels in one batch; give all of them the same")
+    if all(a.dtype in TOP for a in some):
+        return x
+    return x.float() if isinstance(x, Tensor) else [a if a.dtype in TOP else a.float() for a in x]
+
+
+def shrinkage(matrix: Float[Tensor, "views 3 3"]) -> Float[Tensor, "views"]:
+    """How many picture pixels a view pixel is wide at the most: the larger singular value of the inverse map."""
+    a, b, c, d = matrix[:, :2, :2].double().flatten(1).unbind(1)
+    return 0.5 * ((a + d).hypot(c - b) + (a - d).hypot(b + c)) / (a * d - b * c).abs()
+
+
+def nearer(x: Pictures, matrix: Float[Tensor, "views 3 3"]) -> tuple[list[Tensor], Float[Tensor, "views 3 3"]]:
+    """A picture for each map; where the map shrinks by s > FARTHEST the picture is averaged over blocks of floor(2 s / FARTHEST) pixels first."""
+    pictures, scale = [], torch.ones(len(matrix), 3, device=matrix.device)
+    for i, s in enumerate(shrinkage(matrix).tolist()):
+        picture = x[i % len(x)]
+        if s > FARTHEST:
+            q = math.floor(2 * s / FARTHEST)
+            strips = [(strip.permute(2, 0, 1).float() / TOP[strip.dtype])[None] for strip in picture.split(64 * q)]
+            pooled = [F.avg_pool2d(strip, q, ceil_mode=True, count_include_pad=False) for strip in strips]
+            picture = torch.cat(pooled, 2)[0].permute(1, 2, 0)
+            scale[i, :2] = q
+        pictures.append(picture if picture.dtype == torch.float32 else picture.float() / TOP[picture.dtype])
+    return pictures, matrix * scale[:, None]

@@ -1,0 +1,17 @@
+"""What data there can be, apart from everything that needs PyTorch."""
+
+MODALITIES = ("images",)
+KINDS = {  # what there is, with an example each; shown by `manyviews data`
+    "a folder of images, at any depth": "PHOTOS/",
+    "class folders": "PETS/cat/1.jpg PETS/dog/2.png ... as PETS",
+    "split folders": "PETS/train/cat/1.jpg PETS/test/cat/2.jpg ... as PETS (train, validation, test)",
+    "one image": "photo.jpg",
+    "a list of files": "files.txt (one path a line), files.csv (path, label, split)",
+    "WebDataset tar shards": "SHARDS/ (of .tar), train.tar, 'shard-{0000..0003}.tar'",
+    "Parquet with an image column": "images.parquet, or a folder of them",
+    "a Hugging Face data set": "a folder from save_to_disk, hf:ylecun/mnist, hf:NAME@CONFIG:SPLIT",
+    "NumPy arrays": "x.npy, data.npz (x, y, or x_train, y_train, x_test, y_test)",
+    "a torchvision data set": "torchvision:CIFAR10",
+    "a name below $MANYVIEWS_DATA": "cifar10, where $MANYVIEWS_DATA/cifar10 exists",
+    "the built-in set": "builtin",
+}

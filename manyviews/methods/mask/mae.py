@@ -1,0 +1,87 @@
+"""MAE: an encoder that sees a quarter of the parts, and a small decoder that restores the others from it.
+
+He et al., "Masked Autoencoders Are Scalable Vision Learners", CVPR 2022, arXiv:2111.06377.
+Departs from the paper: the decoder also gets the pooled vector of encoders without a class token; positions are continuous (the paper's at 14 x 14
+patches); the error is the encoder's own for its kind of parts, and targets are normalised only where they are plain numbers; without
+norm_pix_loss pixels are compared in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from manyviews.contracts import Encoder, Features, Method, Recipe, Terms, Tokens, View
+from manyviews.errors import InputError
+from manyviews.nn.distributed import average
+from manyviews.nn.positions import sincos
+from manyviews.nn.transformer import Transformer, initialise
+
+
+class MAE(Method):
+    """The figure of the paper: hide, encode what is left, put mask tokens where the hidden ones were, decode, compare there."""
+
+    recipe = Recipe(views="mae", optimizer="adamw", lr=1.5e-4, weight_decay=0.05, warmup=0.05, betas=(0.9, 0.95))
+
+    def __init__(self, encoder: Encoder, mask_ratio: float = 0.75, dim: int = 512, depth: int = 8, heads: int = 16, norm_pix_loss: bool = True):
+        super().__init__()
+        problems = []
+        if not encoder.content_width:
+            problems.append("mae hides parts of samples, and this encoder has none; take a transformer, e.g. --encoder vit_micro")
+        if not 0 < mask_ratio < 1:
+            problems.append(f"--set mask_ratio={mask_ratio}: the share of hidden tokens must lie between 0 and 1")
+        if dim % heads:
+            problems.append(f"--set dim={dim} heads={heads}: {heads} heads cannot share a width of {dim}; take a multiple")
+        if problems:
+            raise InputError(*problems)
+        self.encoder = encoder
+        self.embed = nn.Linear(encoder.dim, dim)
+        self.mask_token = nn.Parameter(torch.empty(dim).normal_(std=0.02))
+        self.decoder = Transformer(dim, depth, heads)
+        self.predict = nn.Linear(dim, encoder.content_width)
+        for layer in (self.embed, self.predict):
+            initialise(layer)
+        self.mask_ratio, self.norm_pix_loss = mask_ratio, norm_pix_loss
+
+    def loss(self, v: View) -> Terms:
+        tokens = self.encoder.tokenize(v)
+        visible, rows, hidden = self.hide(tokens, v.index)
+        prediction = self.decode(self.encoder.encode(visible), rows, hidden, tokens)
+        assert tokens.content is not None
+        error = self.encoder.content_error(prediction, self.target(tokens.content))
+        return {"reconstruction": (error * hidden).sum() / average(hidden.sum().float()).clamp(min=1)}
+
+    def hide(self, tokens: Tokens, index: Int[Tensor, "batch"]) -> tuple[Tokens, Int[Tensor, "batch kept"], Bool[Tensor, "batch tokens"]]:
+        """The tokens that stay, the rows they had, and which ones are gone. Each sample keeps its share of those that exist, at least one."""
+        n = tokens.x.shape[1]
+        order = self.counter.order("mask", index, n)
+        if tokens.exists is None:
+            rows = order[:, : max(1, int(n * (1 - self.mask_ratio)))]
+            return tokens.select(rows), rows, torch.ones_like(order, dtype=torch.bool).scatter(1, rows, False)
+        order = order.gather(1, (~tokens.exists.gather(1, order)).int().sort(dim=1, stable=True).indices)  # padding last
+        keep = (tokens.exists.sum(1) * (1 - self.mask_ratio)).long().clamp(min=1)
+        rank = order.argsort(1)
+        rows = order[:, : max(1, int(n * (1 - self.mask_ratio)))]
+        visible = tokens.select(rows)
+        kept = torch.arange(rows.shape[1], device=rows.device) < keep[:, None]
+        return Tokens(visible.x, visible.where, visible.content, kept, visible.parent, visible.extent), rows, tokens.exists & (rank >= keep[:, None])
+
+    def decode(
+        self, features: Features, rows: Int[Tensor, "batch kept"], hidden: Bool[Tensor, "batch tokens"], tokens: Tokens
+    ) -> Float[Tensor, "batch tokens width"]:
+        """A prediction of the content of every token, from the features of the visible ones."""
+        parts = self.embed(features.parts)
+        full = self.mask_token.to(parts.dtype).expand(*hidden.shape, -1)
+        full = full.scatter(1, rows[..., None].expand_as(parts), parts)
+        full = torch.where(hidden[..., None], self.mask_token.to(parts.dtype), full) + sincos(tokens.where, full.shape[-1])
+        whole = self.embed(features.whole)[:, None].to(full.dtype)
+        exists = None if tokens.exists is None else nn.functional.pad(tokens.exists, (1, 0), value=True)
+        return self.predict(self.decoder(torch.cat([whole, full], 1), exists)[:, 1:])
+
+    def target(self, content: Tensor) -> Tensor:
+        """The content itself, or, with norm_pix_loss, each patch with mean 0 and variance 1."""
+        if not self.norm_pix_loss or content.dim() != 3 or not content.is_floating_point():
+            return content
+        variance, mean = torch.var_mean(content, -1, keepdim=True)
+        return (content - mean) / (variance + 1e-6).sqrt()

@@ -1,0 +1,154 @@
+"""What every method must keep to, on real steps of the one loop with small encoders. A new method joins by being there."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from manyviews.app.building import build_method
+from manyviews.app.catalogue import methods
+from manyviews.backbones.building import build_encoder
+from manyviews.backbones.timm_model import TimmEncoder
+from manyviews.contracts import Encoder, Method, Recipe
+from manyviews.data.dataset import Data
+from manyviews.data.opening import open_data
+from manyviews.errors import InputError
+from manyviews.train.fit import Step, fit
+from manyviews.views import images
+
+SMALL = {"hidden": 32, "out": 16, "bottleneck": 8, "queue": 24, "prototypes": 12, "dim": 48, "depth": 2, "heads": 3}  # instead of the papers' widths
+SIZE, BATCH, STEPS = 16, 8, 3
+ENCODERS = ("resnet_micro", "tiny_vit")
+CASES = [(name, encoder) for name in methods() for encoder in ENCODERS]
+
+
+@functools.cache
+def labelled_pictures() -> Data:
+    """24 smooth pictures of 20 pixels in three classes."""
+    rng = np.random.default_rng(0)
+    coarse = rng.uniform(0, 255, (24, 5, 5, 3))
+    smooth = coarse.repeat(4, 1).repeat(4, 2) * 0.8 + rng.uniform(0, 50, (24, 20, 20, 3))
+    data = open_data(smooth.astype(np.uint8)).with_columns(label=np.arange(24) % 3)
+    return dataclasses.replace(data, classes=["a", "b", "c"])
+
+
+def small_encoder(name: str, seed: int) -> Encoder:
+    if name != "tiny_vit":
+        return build_encoder(name, 3, SIZE, seed=seed)
+    from timm.models.vision_transformer import VisionTransformer
+
+    torch.manual_seed(seed)
+    return TimmEncoder(VisionTransformer(SIZE, 4, 3, num_classes=0, embed_dim=48, depth=2, num_heads=3, dynamic_img_size=True))
+
+
+def build(name: str, encoder: str, seed: int = 0) -> tuple[Method, Recipe]:
+    settings = {key: min(SMALL[key], int(default)) for key, default in methods()[name].parameters.items() if key in SMALL}
+    network = small_encoder(encoder, seed)
+    torch.manual_seed(seed)
+    return build_method(name, network, labelled_pictures(), **settings)
+
+
+def steps_of(method: Method, recipe: Recipe, **options: Any) -> Any:
+    policy = getattr(images, recipe.views)(SIZE)
+    return fit(method, labelled_pictures(), policy, steps=STEPS, batch=BATCH, recipe=recipe, threads=0, **options)
+
+
+def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: t.detach().clone() for name, t in tensors.items()}
+
+
+def gradients(method: nn.Module) -> dict[str, Tensor]:
+    return copied({name: p.grad for name, p in method.named_parameters() if p.grad is not None})
+
+
+@dataclasses.dataclass
+class Trained:
+    """What was seen of three real steps."""
+
+    method: Method
+    rows: list[Step]
+    gradients: dict[str, Tensor]  # of the last step
+    middle: bytes  # a checkpoint after the second step
+    end: dict[str, Tensor]
+
+
+@functools.cache
+def trained(name: str, encoder: str) -> Trained:
+    try:
+        method, recipe = build(name, encoder)
+        rows, middle = [], io.BytesIO()
+        for step in steps_of(method, recipe):
+            rows.append(step)
+            if step.number == STEPS - 1:
+                torch.save(step.checkpoint(), middle)
+    except InputError as error:
+        if "token" not in str(error) or encoder == "tiny_vit":
+            raise
+        pytest.skip(f"{name} needs tokens, which {encoder} does not have")
+    return Trained(method, rows, gradients(method), middle.getvalue(), copied(method.state_dict()))
+
+
+@pytest.mark.parametrize(("name", "encoder"), CASES)
+def test_its_terms_have_names_and_are_finite(name: str, encoder: str) -> None:
+    for step in trained(name, encoder).rows:
+        assert step.terms and all(term.isidentifier() for term in step.terms)
+        assert all(math.isfinite(value) for value in [step.loss, *step.terms.values()])
+
+
+@pytest.mark.parametrize(("name", "encoder"), CASES)
+def test_what_is_trained_gets_a_gradient_and_nothing_else_does(name: str, encoder: str) -> None:
+    run = trained(name, encoder)
+    wanted = {key for key, p in run.method.named_parameters() if p.requires_grad}
+    assert set(run.gradients) == wanted
+    assert all(bool(g.isfinite().all()) for g in run.gradients.values())
+    inside = {key for key, p in run.method.named_parameters() if any(p is q for q in run.method.encoder.parameters())}
+    assert inside & wanted, "nothing of the encoder is trained"
+    assert math.sqrt(sum(float(run.gradients[key].square().sum()) for key in inside & wanted)) > 0
+
+
+@pytest.mark.parametrize(("name", "encoder"), CASES)
+def test_a_checkpoint_goes_on_exactly_in_a_clone_built_from_another_seed(name: str, encoder: str) -> None:
+    run = trained(name, encoder)
+    clone, recipe = build(name, encoder, seed=1)
+    content = torch.load(io.BytesIO(run.middle), weights_only=True)
+    (last,) = steps_of(clone, recipe, resume=content)
+    assert (last.loss, last.terms) == (run.rows[-1].loss, run.rows[-1].terms)
+    state = clone.state_dict()
+    assert state.keys() == run.end.keys()
+    assert not [key for key in state if not torch.equal(state[key], run.end[key])]
+
+
+def three_steps(fabric: Fabric | None, name: str, encoder: str) -> tuple[list[float], list[dict[str, Tensor]], dict[str, Tensor]]:
+    """Losses, gradients of each step and the end state, with an optimizer that does not blow rounding errors up."""
+    method, recipe = build(name, encoder)
+    gentle = dataclasses.replace(recipe, optimizer="sgd", weight_decay=0.0, final_weight_decay=None, warmup=0.0, clip=None)
+    losses, seen = [], []
+    for step in steps_of(method, gentle, fabric=fabric, lr=1e-5):
+        losses.append(step.loss)
+        seen.append(gradients(method))
+    return losses, seen, copied(method.state_dict())
+
+
+@pytest.mark.parametrize(("name", "encoder"), CASES)
+def test_two_processes_get_the_gradient_that_one_gets(name: str, encoder: str, pair: Any) -> None:
+    trained(name, encoder)  # skips where it must
+    losses, alone, end = three_steps(None, name, encoder)
+    (losses0, first, end0), (losses1, second, end1) = pair(three_steps, name, encoder)
+    assert losses0 == losses1 == pytest.approx(losses, rel=1e-4, abs=1e-5)
+    for one, a, b in zip(alone, first, second, strict=True):
+        assert one.keys() == a.keys() == b.keys()
+        whole = math.sqrt(sum(float(g.square().sum()) for g in one.values()))
+        for key, g in one.items():
+            assert torch.equal(a[key], b[key]), key
+            assert float((a[key] - g).norm()) <= 1e-4 * max(float(g.norm()), 0.01 * whole), key
+    assert end0.keys() == end.keys()
+    assert not [key for key in end0 if not torch.equal(end0[key], end1[key])], "the processes hold different tensors"
