@@ -13,8 +13,10 @@ from manyviews.data.dataset import Data
 
 
 def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: Any) -> tuple[Method, Recipe]:
-    """The method around `encoder`, with the numbers of samples and classes filled in from the data."""
+    """The method around `encoder`, with the numbers of samples and classes filled in from the data. Raises InputError where the data lacks what it needs."""
     entry = find_method(entry) if isinstance(entry, str) else entry
+    if "label" in entry.given and data.labels is None:
+        raise InputError(f"{entry.name} learns from labels, and this data has none; give one folder a class, or take a method without labels (simclr)")
     module = importlib.import_module(entry.module)
     definition = getattr(module, entry.definition)
     if entry.kind == "objective":
@@ -27,8 +29,6 @@ def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: A
     if "samples" in accepts:
         filled["samples"] = len(data)
     if "classes" in accepts:
-        if data.labels is None:
-            raise InputError(f"{entry.name} learns from labels, and this data has none; give one folder a class, or take a method without labels (simclr)")
         filled["classes"] = len(data.classes)
     method = definition(encoder, **filled, **settings)
     return method, method.recipe

@@ -57,6 +57,16 @@ class Entry:
     def module(self) -> str:
         return "manyviews." + self.path.removesuffix(".py").replace("/", ".")
 
+    def defaults(self) -> dict[str, object]:
+        """The hyperparameters' defaults as values; as source text where that is no literal."""
+        values: dict[str, object] = {}
+        for name, text in self.parameters.items():
+            try:
+                values[name] = ast.literal_eval(text)
+            except ValueError:
+                values[name] = text
+        return values
+
     @property
     def sentence(self) -> str:
         return " ".join(self.doc.split("\n\n")[0].split())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,41 +59,38 @@ class Vectors:
         """(rows, dim) float32, everything at once."""
         return np.concatenate([x for _, x in self.groups()]) if len(self) else np.empty((0, self.metadata["dim"]), np.float32)
 
+    @functools.cached_property
+    def starts(self) -> list[int]:
+        """The first row of each row group, and the number of rows."""
+        counts = [len(self)] if self.held is not None else [self._file.metadata.row_group(k).num_rows for k in range(self._file.num_row_groups)]
+        return np.cumsum([0, *counts]).tolist()
+
+    def group(self, k: int, columns: list[str] | None = None) -> pa.Table:
+        if self.held is not None:
+            return self.held.select(columns) if columns else self.held
+        return self._file.read_row_group(k, columns)
+
     def groups(self) -> Iterator[tuple[int, np.ndarray]]:
         """The first row and the (rows, dim) vectors of each row group."""
-        start = 0
-        for group in self._parts(["vector"]):
-            column = group.column("vector").combine_chunks()
-            if len(column):
-                yield start, column.flatten().to_numpy().reshape(len(column), -1)
-            start += len(column)
+        for k, start in enumerate(self.starts[:-1]):
+            column = self.group(k, ["vector"]).column("vector").combine_chunks()
+            yield start, column.flatten().to_numpy().reshape(len(column), -1)
 
     def find(self, name: str) -> int | None:
         """The row of this file whose path is `name`."""
-        start = 0
-        for group in self._parts(["path"]):
-            hit = pc.index(group.column("path"), name).as_py()
+        for k, start in enumerate(self.starts[:-1]):
+            hit = pc.index(self.group(k, ["path"]).column("path"), name).as_py()
             if hit >= 0:
                 return start + hit
-            start += group.num_rows
         return None
 
     def rows(self, wanted: list[int]) -> list[dict[str, Any]]:
         """Some rows as dicts, in the order asked for."""
         found: dict[int, dict[str, Any]] = {}
-        start = 0
-        for group in self._parts(None):
-            here = sorted({row for row in wanted if start <= row < start + group.num_rows})
-            found.update(zip(here, group.take([row - start for row in here]).to_pylist(), strict=True))
-            start += group.num_rows
+        for k, (start, end) in enumerate(itertools.pairwise(self.starts)):
+            if here := sorted({row for row in wanted if start <= row < end}):
+                found.update(zip(here, self.group(k).take([row - start for row in here]).to_pylist(), strict=True))
         return [found[row] for row in wanted]
-
-    def _parts(self, columns: list[str] | None) -> Iterator[pa.Table]:
-        if self.held is not None:
-            yield self.held.select(columns) if columns else self.held
-        else:
-            for k in range(self._file.num_row_groups):
-                yield self._file.read_row_group(k, columns)
 
 
 def read_vectors(path: str | Path) -> Vectors:

@@ -27,7 +27,9 @@ class Logs:
         self.rows.clear()
         self.jsonl = open(folder / "metrics.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self.board = TensorBoard(folder / "tensorboard", start)
-        self.extra = {"wandb": WandB, "mlflow": MLflow}[extra](folder, config or {}) if extra else None
+        self.extra: WandB | MLflow | None = None
+        if extra:
+            self.extra = WandB(folder, config or {}) if extra == "wandb" else MLflow(folder, config or {})
 
     def write_table(self) -> None:
         """metrics.csv anew: it has a column more."""
@@ -47,9 +49,9 @@ class Logs:
             self.write_table()
         else:
             csv.DictWriter(self.table, self.names).writerow(row)
-        for log in (self.board, self.extra):
-            if log is not None:
-                log(row)
+        self.board(row)
+        if self.extra is not None:
+            self.extra(row)
 
     def flush(self) -> None:
         """At every checkpoint: what was logged before it is on the disk."""
@@ -60,10 +62,10 @@ class Logs:
         return self
 
     def __exit__(self, kind: object, *error: object) -> None:
-        for log in (self.jsonl, self.table, self.board, self.extra):
-            if log is not None:
-                with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
-                    log.close()
+        closing = [self.jsonl.close, self.table.close, self.board.close, *([self.extra.close] if self.extra is not None else [])]
+        for close in closing:
+            with contextlib.suppress(OSError) if kind else contextlib.nullcontext():  # a full disk is told once
+                close()
 
 
 def line(row: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ class Model:
         policy = self.policy
         rows = np.arange(len(data))
         order = [rows[i : i + batch] for i in range(0, len(rows), batch)]
-        x, index = extract(self.encoder, data.reduced(max(data.pixels, policy.pixels)).batches(order, threads), policy, self.device)
+        x, index = extract(self.encoder, data.in_channels(self.channels).reduced(max(data.pixels, policy.pixels)).batches(order, threads), policy, self.device)
         return x, index.numpy()
 
     def __call__(self, pictures: Any) -> np.ndarray:

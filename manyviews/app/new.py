@@ -58,7 +58,7 @@ def narrowness(z: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
     return torch.relu(1 - (gather(z.float()).var(0) + 1e-4).sqrt()).mean()
 '''
 
-TEST = '''import math
+TEST = """import math
 
 import torch
 
@@ -107,7 +107,7 @@ def test_{name}_gives_every_parameter_a_gradient():
     method = {definition}(build_encoder("resnet_micro", seed=0), hidden=16, out=8)
     sum(method.loss(*views()).values()).backward()
     assert not [name for name, p in method.named_parameters() if p.grad is None]
-'''
+"""
 
 
 def new(name: str, folder: str = "contrast", root: Path = PACKAGE.parent) -> tuple[Path, Path]:

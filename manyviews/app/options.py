@@ -22,7 +22,7 @@ STRATEGIES = ("ddp", "fsdp")
 LOGS = ("wandb", "mlflow")
 
 
-def option(default: Any, help: str, least: float | None = None, flag: str = "") -> Any:
+def option(default: Any, help: str, least: int | None = None, flag: str = "") -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "least": least, "flag": flag})
 
 
@@ -33,16 +33,16 @@ class Options:
     data: str
     method: str = option("", "how to learn: `manyviews methods` lists them")
     encoder: str = option("", "what to train: `manyviews encoders` lists them")
-    epochs: float = option(100.0, "passes over the data (default: 100)", 0)
+    epochs: float | int = option(100.0, "passes over the data (default: 100)", 0)
     steps: int | None = option(None, "optimizer steps, instead of --epochs", 1)
     batch: int = option(256, "samples an optimizer step, over all processes (default: 256)", 2)
     size: int | None = option(None, "side of the views in pixels (default: from the pictures)", 8)
     channels: int | None = option(None, "channels of the pictures (default: from the data)", 1)
-    lr: float | None = option(None, "highest learning rate (default: the method's, times batch / 256)", 0)
+    lr: float | int | None = option(None, "highest learning rate (default: the method's, times batch / 256)", 0)
     optimizer: str = option("", "adamw, sgd, lars or lamb (default: the method's)")
-    weight_decay: float | None = option(None, "weight decay of matrices and kernels (default: the method's)", 0)
-    warmup: float | None = option(None, "share of the training in which the rate rises, 0 to 1 (default: the method's)", 0)
-    clip: float | None = option(None, "largest norm of the gradient (default: the method's)", 0)
+    weight_decay: float | int | None = option(None, "weight decay of matrices and kernels (default: the method's)", 0)
+    warmup: float | int | None = option(None, "share of the training in which the rate rises, 0 to 1 (default: the method's)", 0)
+    clip: float | int | None = option(None, "largest norm of the gradient (default: the method's)", 0)
     views: str = option("", "augmentation policy (default: the method's)")
     seed: int = option(0, "of weights, order and views; equal seeds give equal runs (default: 0)", 0)
     workers: int | None = option(None, "threads that read ahead, in each process; 0: none (default: the cores)", 0)
@@ -55,7 +55,7 @@ class Options:
     weights: str = option("", "start from NAME (a timm checkpoint), FILE or RUN instead of random weights")
     save_every: int | None = option(None, "steps between checkpoints (default: --probe-every)", 1)
     probe_every: int | None = option(None, "steps between looks at the encoder (default: a twentieth of the training)", 1)
-    max_bad: float = option(0.2, "largest share of unreadable samples, 0 to 1 (default: 0.2)", 0)
+    max_bad: float | int = option(0.2, "largest share of unreadable samples, 0 to 1 (default: 0.2)", 0)
     log: str = option("", "also log to wandb or mlflow (pip install manyviews[wandb], [mlflow])")
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 

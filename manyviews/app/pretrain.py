@@ -70,7 +70,12 @@ def folder_for(options: Options, out: str | Path | None) -> Path:
 
 
 def repeat(
-    config: str | Path, changes: dict[str, Any], out: str | Path | None = None, opened: Data | None = None, quiet: bool = False, problems: list[str] | None = None
+    config: str | Path,
+    changes: dict[str, Any],
+    out: str | Path | None = None,
+    opened: Data | None = None,
+    quiet: bool = False,
+    problems: list[str] | None = None,
 ) -> Run:
     """The run of a run.json (or of a run folder) once more, with some options changed; the method's settings stay unless the method changes."""
     run = Run(config)
@@ -90,7 +95,9 @@ def carry_on(out: str | Path, opened: Data | None = None, quiet: bool = False) -
     last = run.path / "last.ckpt"
     state = load_checkpoint(last) if last.exists() else None
     if {run.config["data"]["fingerprint"], *([state["fingerprint"]] if state else [])} != {data.fingerprint()}:
-        raise InputError(f"{options.data} is not the data that {out} was trained on (its fingerprint changed); start a new run, with --weights {out} to go on from it")
+        raise InputError(
+            f"{options.data} is not the data that {out} was trained on (its fingerprint changed); start a new run, with --weights {out} to go on from it"
+        )
     for line in (*run.differences(), f"{out}: continuing after step {state['step']:,}" if state else f"{out}: no checkpoint yet, starting at the first step"):
         launch.say(line, quiet)
     return train(options, run.path, data, state, quiet, fresh=False)

@@ -107,7 +107,7 @@ def evaluation(run: Run | None, model: Model | None, data: Data | None) -> dict[
     if data is not None and model is not None and data.labels is not None:
         from manyviews.app.evaluate import evaluate
 
-        return evaluate(model, data).to_json()
+        return evaluate(run or model, data).to_json()
     path = run.path / "evaluation.json" if run else None
     if path is None or not path.is_file():
         return None

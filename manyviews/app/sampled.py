@@ -14,6 +14,7 @@ from torch import Tensor
 
 from manyviews.analyze.saliency import saliency
 from manyviews.app.model import Model
+from manyviews.app.probe import FLAT
 from manyviews.app.thumbnails import sprite, thumbnail
 from manyviews.contracts import View
 from manyviews.counters import Counter
@@ -22,6 +23,7 @@ from manyviews.errors import InputError
 from manyviews.evaluate.features import extract
 from manyviews.evaluate.knn import neighbours
 from manyviews.evaluate.rankme import rankme
+from manyviews.evaluate.rankme import spread as spread_of
 from manyviews.views import images
 
 QUERIES, NEAREST, SALIENT, LIT = 8, 8, 8, 112  # rows of neighbours, pictures in each, saliency maps, their side in pixels
@@ -87,7 +89,7 @@ def pictures(model: Model, s: Sampled, seed: int) -> dict[str, Any]:
         "labels": None if s.labels is None else [int(label) for label in s.labels],
         "sprite": sprite(tiles, side, 1_400_000),
         "map": {who: layout(s.features[who], seed) for who in ("trained", "untrained")},
-        "collapsed": {who: collapsed(s.features[who]) for who in ("trained", "untrained")},
+        "collapsed": {who: spread_of(s.features[who]) < FLAT for who in ("trained", "untrained")},
         "neighbours": {"queries": queries, **{who: rows[who][queries].tolist() for who in ("trained", "untrained")}},
         "figures": figures(s, rows),
         "saliency": {**sprite(salient, LIT, 400_000), "samples": shown_in, "measure": how},
@@ -125,12 +127,6 @@ def spread(s: Sampled, count: int, seed: int) -> list[int]:
     return [int(order[np.flatnonzero(s.labels[order] == c)[0]]) for c in chosen]
 
 
-def collapsed(x: Float[Tensor, "rows dim"]) -> bool:
-    """Whether all vectors are the same, up to rounding."""
-    z = torch.nn.functional.normalize(x.double(), dim=1)
-    return float(z.var(0).sum()) < 1e-10
-
-
 def layout(x: Float[Tensor, "rows dim"], seed: int) -> dict[str, list[list[int]]]:
     """Two-dimensional maps of unit vectors as whole numbers from 0 to 1000: the first two principal components, and t-SNE started from them.
 
@@ -140,13 +136,13 @@ def layout(x: Float[Tensor, "rows dim"], seed: int) -> dict[str, list[list[int]]
     from sklearn.manifold import TSNE
 
     z = torch.nn.functional.normalize(x.double(), dim=1).numpy()
-    if collapsed(x):
-        return {"pca": [[500] * len(z)] * 2, "tsne": [[500] * len(z)] * 2}
     reduced = PCA(min(50, *z.shape), random_state=seed, svd_solver="full").fit_transform(z)
     plane = np.pad(reduced[:, :2], ((0, 0), (0, max(0, 2 - reduced.shape[1]))))
+    if plane[:, 0].std() < 1e-9:  # all vectors are the same
+        return {"tsne": [[500] * len(z)] * 2, "pca": [[500] * len(z)] * 2}
     start = plane / plane[:, 0].std() * 1e-4
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # scikit-learn's, about defaults that will change
         placed = TSNE(perplexity=min(30.0, (len(z) - 1) / 3), init=start.astype(np.float32), random_state=seed, max_iter=750).fit_transform(
             reduced.astype(np.float32)
         )

@@ -20,6 +20,8 @@ CURVES = {  # key of metrics.jsonl -> title, how values are written
     "samples_per_second": ("Images a second", "whole"),
     "waiting": ("Share of time waiting for data", "percent"),
     "rankme": ("Effective rank (RankMe)", "number"),
+    "spread": ("Spread of the vectors, 0 to 1", "number"),
+    "alignment": ("Alignment of two views", "number"),
     "uniformity": ("Uniformity", "number"),
 }
 MEASURES = {
@@ -56,7 +58,9 @@ def summary(content: Content) -> str:
         notes.append("The data is not what it was when this encoder was trained: its fingerprint has changed.")
     if content["problem"]:
         notes.append(f"Maps, neighbours and saliency are missing: {content['problem']}")
-    notes += [f"The {who} encoder gives the same vector for every picture: it has collapsed." for who, is_so in content.get("collapsed", {}).items() if is_so]
+    notes += [
+        f"The {who} encoder gives nearly the same vector for every picture: it has collapsed." for who, is_so in content.get("collapsed", {}).items() if is_so
+    ]
     paper = f'<p class="paper">{text(content["method"])}</p>' if content["method"] else ""
     return f"<p>{' '.join(said)}</p>{paper}" + each('<p class="note">{}</p>'.format, [(text(note),) for note in notes])
 
@@ -149,7 +153,7 @@ def curves(content: Content) -> str:
         return "<p>There are no metrics: no step was done, or not by manyviews.</p>"
     rows = [[text(title(c["key"])), *map(number, (c["mean"][0], c["mean"][-1], min(c["low"]), max(c["high"])))] for c in content["curves"]]
     probe = "accuracy of nearest neighbours on held-out training samples" if any("knn" in row for row in content["metrics"]) else "RankMe, the effective rank"
-    said = f" The probe is the {probe}." if any(c["key"] == "probe" for c in content["curves"]) else ""
+    said = f" The probe is the {probe}; at step 0 it is the untrained encoder's." if any(c["key"] == "probe" for c in content["curves"]) else ""
     return f"""<p>Over optimizer steps; point at a chart to read all of them at that step.{said}</p><div class="charts" id="charts"></div>
 <details><summary>The same as a table</summary>
 {table("First, last, lowest and highest values", ["curve", "first", "last", "lowest", "highest"], rows)}</details>"""

@@ -43,7 +43,7 @@ def sprite(tiles: list[Image.Image], side: int, limit: int) -> dict[str, Any]:
         sheet.paste(tile if tile.width == side else tile.resize((side, side), Image.Resampling.LANCZOS), (k % columns * side, k // columns * side))
     for quality in (88, 80, 70, 58, 45):
         file = io.BytesIO()
-        sheet.save(file, "JPEG", quality=quality, optimize=True, subsampling=0 if side <= 40 else 2)
+        sheet.save(file, "JPEG", quality=quality, subsampling=0 if side <= 40 else 2)
         if file.tell() <= limit or side <= 8:
             return {"uri": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode(), "columns": columns, "side": side}
     return sprite(tiles, side * 3 // 4, limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import csv
 import dataclasses
@@ -22,14 +23,11 @@ from torch import Tensor
 
 from manyviews.app import launch
 from manyviews.app.building import build_method
+from manyviews.app.catalogue import find_method
 from manyviews.app.logs import Logs
 from manyviews.app.model import Model
 from manyviews.app.options import Options
-from manyviews.app.probe import Probe
-try:
-    from manyviews.app.probe import collapsed
-except ImportError:
-    collapsed = lambda row: None
+from manyviews.app.probe import Probe, affordable, collapsed
 from manyviews.app.progress import Progress
 from manyviews.app.run import Run, lock, versions
 from manyviews.backbones.building import build_encoder
@@ -39,7 +37,6 @@ from manyviews.errors import InputError
 from manyviews.train.checkpoint import atomic, is_sharded, save_checkpoint, whole
 from manyviews.train.fit import REMEDY, Diverged, Step, check_roles, fit
 from manyviews.views import images
-
 
 ENCODER, CHECKPOINT = "encoder.safetensors", "last.ckpt"
 
@@ -80,7 +77,9 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
 class Between:
     """What happens between steps, in every process; only the first one speaks and writes."""
 
-    def __init__(self, options: Options, out: Path, data: Data, method: Method, policy: images.Policy, fabric: Fabric, state: dict[str, Any] | None, quiet: bool):
+    def __init__(
+        self, options: Options, out: Path, data: Data, method: Method, policy: images.Policy, fabric: Fabric, state: dict[str, Any] | None, quiet: bool
+    ):
         self.options, self.out, self.data, self.method, self.fabric, self.quiet = options, out, data, method, fabric, quiet
         self.first, self.several = fabric.is_global_zero, fabric.world_size > 1
         self.fingerprint = data.fingerprint()
@@ -88,7 +87,8 @@ class Between:
         self.untrained: float = state["untrained"] if state else math.nan
         self.start = self.last = state["step"] if state else 0
         self.stopped, self.since = False, time.perf_counter()
-        self.probe = Probe(data, options.size or 0, policy, options.seed)
+        steps, every = options.steps or 1, options.probe_every or 1
+        self.probe = Probe(data, options.size or 0, policy, options.seed, affordable(steps, options.batch, steps // every + 1, len(policy.specs)))
         self.bad: dict[int, str] = {}
 
     def __enter__(self) -> Between:
@@ -130,10 +130,9 @@ class Between:
             row = self.probe(encoder, str(self.fabric.device))
             if step is not None:
                 reason = collapsed(row) or ""
-                if row["probe"] >= self.best or step.number == step.steps and self.best == -math.inf:
+                if row["probe"] >= self.best or (step.number == step.steps and self.best == -math.inf):
                     self.best = row["probe"]
-                    device, name = str(self.fabric.device), self.out.name
-                    Model(encoder, self.options.encoder, self.options.size, self.options.channels, self.data.modality, name, device=device).save(self.out / ENCODER)  # type: ignore[arg-type]
+                    self.keep(encoder)
         self.method.train()
         if self.several:
             reason = self.fabric.broadcast(reason)
@@ -143,6 +142,12 @@ class Between:
         if reason and step is not None:
             raise Diverged(reason, step.views())
         return row
+
+    def keep(self, encoder: Encoder) -> None:
+        """These are the best weights so far."""
+        o = self.options
+        model = Model(encoder, o.encoder, o.size or 32, o.channels or 3, self.data.modality, self.out.name, device=str(self.fabric.device))
+        model.save(self.out / ENCODER)
 
     def encoder(self) -> Encoder:
         """What is looked at and handed out; put together first where it is shared out."""
@@ -209,7 +214,8 @@ def write_config(out: Path, options: Options, recipe: Recipe, data: Data, fabric
     """run.json: everything needed to repeat the run."""
     config = {
         "options": dataclasses.asdict(options),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": {**dataclasses.asdict(recipe), "lr": options.lr if options.lr is not None else recipe.lr * options.batch / 256},
+        "hyperparameters": {**{name: ast.literal_eval(text) for name, text in find_method(options.method).parameters.items()}, **options.settings},
         "data": {"described": data.describe(), "fingerprint": data.fingerprint(), "classes": list(data.classes)},
         "command": sys.argv,
         "versions": versions(),

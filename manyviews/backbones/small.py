@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import nn
 
@@ -14,14 +15,16 @@ def resnet_micro(channels: int = 3, size: int = 32) -> nn.Module:
     """
     from timm.models.resnet import BasicBlock, ResNet
 
-    return stem3x3(ResNet(BasicBlock, (1, 1, 1, 1), num_classes=0, in_chans=channels, channels=(32, 64, 128, 256), zero_init_last=False), channels, stride=2)
+    block: Any = BasicBlock
+    return stem3x3(ResNet(block, (1, 1, 1, 1), num_classes=0, in_chans=channels, channels=(32, 64, 128, 256), zero_init_last=False), channels, stride=2)
 
 
 def resnet18_small(channels: int = 3, size: int = 32) -> nn.Module:
     """ResNet-18 with a 3x3 stem and no pooling before the first stage, as all CIFAR-10 papers use it: 11 million parameters."""
     from timm.models.resnet import BasicBlock, ResNet
 
-    return stem3x3(ResNet(BasicBlock, (2, 2, 2, 2), num_classes=0, in_chans=channels, zero_init_last=False), channels)
+    block: Any = BasicBlock
+    return stem3x3(ResNet(block, (2, 2, 2, 2), num_classes=0, in_chans=channels, zero_init_last=False), channels)
 
 
 def vit_micro(channels: int = 3, size: int = 32) -> nn.Module:

@@ -45,11 +45,11 @@ class Array:
 
 
 def pictures(samples: np.ndarray, what: str) -> Array:
-    """An array as pictures: (count, height, width[, channels]) or (count, channels, height, width). Whole numbers up to 255 are uint8. Raises InputError."""
+    """An array as pictures: (count, height, width[, channels]) or (count, channels, height, width). Raises InputError."""
     if samples.ndim not in (3, 4) or 0 in samples.shape:
         raise InputError(f"{what} has the shape {samples.shape}; pictures are (count, height, width) or (count, height, width, channels)")
-    if samples.dtype.kind in "iu" and samples.dtype != np.uint8:
-        low, high = samples.min(), samples.max()
+    if samples.dtype.kind in "iu" and samples.dtype not in (np.uint8, np.uint16):
+        low, high = samples.min(), samples.max()  # a wide type says nothing of the depth; the numbers do
         if low >= 0 and high <= 255:
             samples = samples.astype(np.uint8)
     return Array(samples, what)

@@ -20,7 +20,8 @@ import numpy as np
 from manyviews.data.dataset import Unreadable
 
 ENDINGS = """.jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .tif .tiff .webp .avif .avifs .ppm .pgm .pbm .pnm .pfm .jp2 .j2k .j2c .jpc .jpf
-.jpx .tga .icb .vda .vst .ico .cur .icns .pcx .dcx .sgi .bw .rgb .rgba .qoi .psd .dds .blp .fit .fits .ftc .ftu .im .msp .ras .xbm .xpm .fli .flc .pxr .heic .heif"""
+.jpx .tga .icb .vda .vst .ico .cur .icns .pcx .dcx .sgi .bw .rgb .rgba .qoi .psd .dds .blp .fit .fits .ftc .ftu .im .msp .ras .xbm .xpm .fli .flc .pxr
+.heic .heif"""
 SUFFIXES = tuple(ENDINGS.split())  # all that Pillow decodes, but for containers (.pdf, .mpg, .hdf ...) and .eps, which runs a program
 LARGEST = 180_000_000  # pixels of a picture that is decoded in full; JPEGs above it may still be read at a reduced scale
 HARMLESS = ("extraneous bytes", "Invalid SOS parameters", "Unknown Adobe color transform", "Warning: unknown JFIF")  # libjpeg's warnings about whole pictures
@@ -79,11 +80,14 @@ def from_array(a: np.ndarray) -> np.ndarray:
 
 
 def from_jpeg(raw: bytes, pixels: int) -> np.ndarray | None:
-    """Through libjpeg-turbo; None for what it does not do (CMYK) or warns about without need, which Pillow then tries."""
+    """Through libjpeg-turbo; None for what it does not do (CMYK, rare subsamplings) or warns about without need, which Pillow then tries."""
     import simplejpeg
 
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(raw)
+    except ValueError:  # damaged, or a subsampling of the colours that turbo has no name for
+        return None
+    try:
         if space.upper() not in ("RGB", "GRAY", "YCBCR"):
             return None
         if height * width > LARGEST * (64 if pixels and min(height, width) >= 8 * pixels else 1):
@@ -166,7 +170,7 @@ def pillow() -> ModuleType:
 
 def from_pillow(raw: Any, pixels: int) -> np.ndarray:
     """Bytes, or a picture that is already open, through Pillow."""
-    image_module = pillow()
+    image_module, image = pillow(), None
     try:
         image = image_module.open(io.BytesIO(raw)) if isinstance(raw, bytes) else raw
         if image.width * image.height > LARGEST:
@@ -193,7 +197,7 @@ def from_pillow(raw: Any, pixels: int) -> np.ndarray:
         raise Unreadable(f"too large: {error}") from None
     except Exception as error:  # Pillow's plugins raise nearly every kind on damaged files
         unknown = type(error).__name__ == "UnidentifiedImageError"
-        raise Unreadable("not a picture" if unknown else f"{type(error).__name__}: {error}") from None
+        raise Unreadable("not a picture" if unknown else f"{getattr(image, 'format', None) or type(error).__name__}: {error}") from None
 
 
 def shrink(a: np.ndarray, pixels: int) -> np.ndarray:

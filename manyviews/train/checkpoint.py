@@ -44,7 +44,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"there is no checkpoint {path}") from None
     except Exception as error:  # a cut zip, a wrong file, a pickle of code
-        raise InputError(f"{path} is not a whole checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:120]})") from None
+        raise InputError(f"{path} is not a whole checkpoint ({type(error).__name__}: {str(error).partition(chr(10))[0][:120] or 'empty'})") from None
 
 
 def states(trainable: Any, optimizer: Any, fabric: Any) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from manyviews.train.checkpoint import restore_optimizer, states
 from manyviews.train.optimizers import build_optimizer, schedule
 from manyviews.train.samplers import Sampler, batch_rows, shuffled
 
-
 REMEDY = "try a smaller --lr, --clip 1, or --precision 32"
 
 
@@ -85,7 +84,7 @@ def fit(
     steps: int,
     batch: int,
     recipe: Recipe,
-    lr: float | None = None,
+    lr: float | int | None = None,
     seed: int = 0,
     fabric: Fabric | None = None,
     threads: int = 2,

@@ -48,7 +48,9 @@ def parameter_groups(trainable: Trainable, weight_decay: float) -> list[dict[str
         if p.requires_grad:
             fixed = any(name == prefix or name.startswith(prefix + ".") for prefix in trainable.fixed_rate)
             groups.setdefault((p.ndim > 1, fixed), []).append(p)
-    return [{"params": ps, "weight_decay": weight_decay * decays, "decays": decays, "fixed": fixed} for (decays, fixed), ps in sorted(groups.items(), reverse=True)]
+    return [
+        {"params": ps, "weight_decay": weight_decay * decays, "decays": decays, "fixed": fixed} for (decays, fixed), ps in sorted(groups.items(), reverse=True)
+    ]
 
 
 def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, lr: float, progress: float) -> float:

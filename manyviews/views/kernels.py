@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numba
 import numpy as np
@@ -18,9 +18,9 @@ TAPS = 20  # pixels that one output pixel may see along an axis, and a few more
 CUT = 3  # standard deviations at which a Gaussian ends
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Callable) -> Any:
     """Compiled when first called and kept on disk, where a folder can be written; a product and a sum may be rounded as one."""
-    options = {"nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy", "boundscheck": False}
+    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy"}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba finds no folder for its cache
@@ -212,7 +212,7 @@ def fold(i, n):
 @no_type_check
 def blurred(x, o, channels, size, sigma, memory):
     """A Gaussian of standard deviation `sigma` over each plane of x[o:] (channels, size, size), in place."""
-    radius = max(1, int(math.ceil(CUT * sigma)))
+    radius = max(1, math.ceil(CUT * sigma))
     taps = -(-(2 * radius + 1) // 4) * 4
     w = np.zeros(taps, np.float32)
     whole = 0.0
@@ -264,15 +264,13 @@ def look(x, count, height, width, channels, top, maps, sigmas, first, out, size,
         farthest = max(farthest, shrink)
         if shrink > FARTHEST:
             continue
-        k = max(1, int(math.ceil(shrink - 1e-3)))
+        k = max(1, math.ceil(shrink - 1e-3))
         start = ((first + i) % count) * height * width * channels
         if b == 0 and c == 0:
             scale[0], scale[1], offset[0], offset[1] = d, a, f, e
-            upright(
-                x, start, height, width, channels, top, scale, offset, size, k, out, i * step, means[i], memory, low_y, low_x, w_y, w_x, seen_y, seen_x
-            )
+            upright(x, start, height, width, channels, top, scale, offset, size, k, out, i * step, means[i], memory, low_y, low_x, w_y, w_x, seen_y, seen_x)
         else:
-            inverse[0, 0], inverse[0, 1], inverse[0, 2], inverse[1, 0], inverse[1, 1], inverse[1, 2] = a, b, e, c, d, f
+            inverse[0], inverse[1] = (a, b, e), (c, d, f)
             slanted(x, start, height, width, channels, top, inverse, size, k, out, i * step, means[i])
         if sigmas[i] > 0:
             blurred(out, i * step, channels, size, min(float(sigmas[i]), size / CUT), memory)
@@ -296,8 +294,7 @@ def paint(x, colours, thresholds, first, last):
                 b[p] = min(max(m[2, 0] * u + m[2, 1] * v + m[2, 2] * w + m[2, 3], np.float32(0)), np.float32(1))
         else:
             for p in range(pixels):
-                for c in range(channels):
-                    old[c] = x[i, c, p]
+                old[:] = x[i, :, p]
                 for c in range(channels):
                     s = m[c, channels]
                     for d in range(channels):

@@ -99,10 +99,9 @@ def by_kernels(kernels: ModuleType, x: Pictures, matrix: Tensor, size: int, sigm
         for i in range(first, last, step):
             k = i % len(pictures)
             count, height, width, _ = pictures[k].shape
-            rows = slice(i, i + step)
-            farthest.append(
-                kernels.look(flat[k], count, height, width, channels, TOP[pictures[k].dtype], maps[rows], sigmas[rows], i, to[rows].reshape(-1), size, means_to[rows])
-            )
+            rows, top = slice(i, i + step), TOP[pictures[k].dtype]
+            most = kernels.look(flat[k], count, height, width, channels, top, maps[rows], sigmas[rows], i, to[rows].reshape(-1), size, means_to[rows])
+            farthest.append(most)
 
     shared(work, views)
     return out, means.float(), max(farthest, default=0.0)

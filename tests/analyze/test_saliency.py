@@ -52,7 +52,7 @@ def test_class_attention_is_what_the_last_block_really_uses() -> None:
     with torch.no_grad():
         found = class_attention(encoder, view)
         x = caught["x"]
-        q, k, v = layer.qkv(x).reshape(2, x.shape[1], 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4)
+        _, _, v = layer.qkv(x).reshape(2, x.shape[1], 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4)
         assert found is not None and found.shape == (2, layer.num_heads, 8, 8)
         to_itself = 1 - found.flatten(2).sum(2)
         mixed = to_itself[..., None] * v[:, :, 0] + torch.einsum("bhn,bhnd->bhd", found.flatten(2), v[:, :, 1:])

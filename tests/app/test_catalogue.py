@@ -46,8 +46,9 @@ def test_the_catalogue_lists_the_files_of_methods_and_objectives():
 
 
 def test_every_name_has_one_home():
-    names = [catalogue.squashed(alias) for e in methods().values() for alias in {e.name, e.definition, Path(e.path).stem}]
-    assert len({(n, e.path) for e in methods().values() for n in map(catalogue.squashed, (e.name, e.definition, Path(e.path).stem))}) == len(set(names))
+    homes = {(catalogue.squashed(alias), e.path) for e in methods().values() for alias in (e.name, e.definition, Path(e.path).stem)}
+    names = [name for name, _ in homes]
+    assert sorted(names) == sorted(set(names))
 
 
 def test_a_name_with_two_homes_is_an_error(tmp_path, monkeypatch):
@@ -132,7 +133,8 @@ def test_meanings_come_from_docstrings_or_the_comment_where_the_argument_is_take
         ("int", "3", "4", 4), ("int", "3", "1e3", 1000), ("bool", "True", "false", False), ("bool", "True", "True", True),
         ("str", "'a'", "5", "5"), ("str", "'a'", "b c", "b c"), ("float | None", "None", "0.3", 0.3), ("float | None", "None", "none", None),
         ("Optional[int]", "None", "3", 3), ("tuple[float, float]", "(0.1, 1.0)", "(0.2, 1)", (0.2, 1.0)), ("tuple[int, ...]", "(1, 2)", "[3, 4, 5]", (3, 4, 5)),
-        ("Literal['pre', 'post']", "'pre'", "post", "post"), ("", "0.1", "1", 1.0), ("", "True", "no", False), ("float", "math.pi", "3", 3.0), ("", "math.pi", "3", 3),
+        ("Literal['pre', 'post']", "'pre'", "post", "post"), ("", "0.1", "1", 1.0), ("", "True", "no", False),
+        ("float", "math.pi", "3", 3.0), ("", "math.pi", "3", 3),
         ("float", "0.1", 1, 1.0), ("tuple[float, float]", "(0, 1)", (1, 2), (1.0, 2.0)),
     ],
 )  # fmt: skip
@@ -145,8 +147,10 @@ def test_settings_are_read_as_the_annotation_or_the_default_says(annotation, def
 @pytest.mark.parametrize(
     ("annotation", "default", "text", "expected"),
     [
-        ("float", "0.1", "much", "float"), ("float", "0.1", "True", "float"), ("float", "0.1", "nan", "float"), ("int", "3", "2.5", "int"), ("int", "3", "(1,)", "int"),
-        ("bool", "True", "2", "bool"), ("float | None", "None", "x", "float or None"), ("tuple[float, float]", "(0.1, 1.0)", "(1, 2, 3)", "tuple[float, float]"),
+        ("float", "0.1", "much", "float"), ("float", "0.1", "True", "float"), ("float", "0.1", "nan", "float"),
+        ("int", "3", "2.5", "int"), ("int", "3", "(1,)", "int"),
+        ("bool", "True", "2", "bool"), ("float | None", "None", "x", "float or None"),
+        ("tuple[float, float]", "(0.1, 1.0)", "(1, 2, 3)", "tuple[float, float]"),
         ("tuple[float, float]", "(0.1, 1.0)", "(1, 'a')", "tuple[float, float]"), ("Literal['pre', 'post']", "'pre'", "mid", "one of ['pre', 'post']"),
         ("", "3", "x", "int"), ("str", "'a'", 5, "str"),
     ],
@@ -162,6 +166,25 @@ def test_all_wrong_settings_are_said_at_once_with_the_nearest_names():
     assert "simclr has no hyperparameter 'temprature'; did you mean temperature? It has" in problems[0]
     assert "--set hidden=wide: expected int" in problems[1]
     assert "no hyperparameter 'zzz'. It has" in problems[2]
+
+
+def test_methods_that_learn_from_labels_refuse_data_without_them(pictures):
+    import numpy as np
+
+    from manyviews.app.building import build_method
+    from manyviews.backbones.building import build_encoder
+    from manyviews.data.opening import open_data
+
+    unlabelled = open_data(np.zeros((4, 8, 8, 3), dtype=np.uint8))
+    for name in ("supcon", "supervised"):
+        with pytest.raises(InputError, match=f"{name} learns from labels, and this data has none"):
+            build_method(name, build_encoder("resnet_micro"), unlabelled)
+    method, _ = build_method("supervised", build_encoder("resnet_micro"), open_data(pictures))
+    assert method.classifier.out_features == 3
+
+
+def test_defaults_are_values_where_the_source_is_a_literal():
+    assert entry(a=("float", "0.1"), b=("", "(1, 2)"), c=("float", "5 / 90")).defaults() == {"a": 0.1, "b": (1, 2), "c": "5 / 90"}
 
 
 def test_small_encoders_come_with_their_docstrings():
@@ -225,7 +248,7 @@ def test_show_tells_the_size_of_encoders_and_what_groups_do():
     text = show("test_resnet")
     assert "160" in text and "test_resnet.r160_in1k" in text
     assert show("affine").startswith("Affine: a group of manyviews.groups")
-    with pytest.raises(InputError, match="no method, encoder or group 'vit_smal'; the nearest are .*vit_small"):
+    with pytest.raises(InputError, match=r"no method, encoder or group 'vit_smal'; the nearest are .*vit_small"):
         show("vit_smal")
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_vectors_that_are_not_finite_are_an_error_and_the_old_file_stays(picture
     out.write_bytes(b"before")
     model: Model = load(tiny_run)
     next(iter(model.encoder.parameters())).data.fill_(torch.nan)
-    with pytest.raises(InputError, match=r"discs.* is not finite"):
+    with pytest.raises(InputError, match=r"checks/00.png is not finite"):
         embed(model, pictures, out)
     assert out.read_bytes() == b"before" and [p.name for p in tmp_path.iterdir()] == ["v.parquet"]
 
@@ -107,7 +108,7 @@ def test_arrays_are_embedded_under_their_row_numbers_and_unknown_labels_stay_emp
 def test_a_file_that_is_no_vector_file_is_refused(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "v.parquet"
     if content is None:
-        pq.write_table(__import__("pyarrow").table({"vector": [[1.0]]}), path)
+        pq.write_table(pa.table({"vector": [[1.0]]}), path)
     else:
         path.write_bytes(content)
     with pytest.raises(InputError, match="was not written by" if content is None else "not a whole Parquet file"):

@@ -108,7 +108,7 @@ def test_timm_refuses_encoders_that_timm_lacks_and_says_what_to_use(tmp_path):
 def test_an_export_that_embeds_otherwise_is_an_error_and_leaves_no_file(tmp_path, monkeypatch, to):
     writer = exporting.WRITERS[to]
     monkeypatch.setitem(exporting.WRITERS, to, lambda model, path: (lambda right: lambda x: right(x) * 1.001)(writer(model, path)))
-    with pytest.raises(InputError, match="differ by .*nothing was written"):
+    with pytest.raises(InputError, match=r"differ by .*nothing was written"):
         export(timm_model("test_resnet"), to, tmp_path / "deep" / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -89,7 +89,7 @@ def test_what_is_no_safetensors_file_is_said_to_be_damaged(tmp_path, content):
 
 
 def test_a_file_of_others_points_to_weights(saved, tmp_path):
-    with pytest.raises(InputError, match="not written by manyviews.*--weights .*--encoder NAME"):
+    with pytest.raises(InputError, match=r"not written by manyviews.*--weights .*--encoder NAME"):
         load(with_header(saved, None, tmp_path / "other.safetensors"))
     with pytest.raises(InputError, match="damaged"):
         load(with_header(saved, "{half a head", tmp_path / "other.safetensors"))

@@ -84,7 +84,7 @@ def test_weights_that_cannot_be_had_are_an_error_and_not_random_ones(monkeypatch
 
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_url", offline)
-    with pytest.raises(InputError, match="cannot be had from timm/test_resnet.*no route to the hub.*timm:test_resnet@FILE"):
+    with pytest.raises(InputError, match=r"cannot be had from timm/test_resnet.*no route to the hub.*timm:test_resnet@FILE"):
         timm_pretrained(TIMM)
     encoder = build_encoder(TIMM, seed=1)
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
@@ -99,9 +99,9 @@ def test_small_encoders_have_no_published_weights():
 
 
 def test_weights_of_another_architecture_are_refused_by_name():
-    with pytest.raises(InputError, match="for a test_vit, and the encoder is a test_resnet"):
+    with pytest.raises(InputError, match=r"for a test_vit, and the encoder is a test_resnet"):
         load_weights(build_encoder(TIMM), f"timm:{TIMM_VIT}")
-    with pytest.raises(InputError, match="neither a run folder, nor a .safetensors or .pth file, nor a timm model"):
+    with pytest.raises(InputError, match=r"neither a run folder, nor a \.safetensors or \.pth file, nor a timm model"):
         load_weights(build_encoder(TIMM), "nowhere/weights.pth")
 
 

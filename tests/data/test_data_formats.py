@@ -20,7 +20,6 @@ from manyviews.data.dataset import Data, Unreadable
 from manyviews.data.opening import open_data
 from manyviews.errors import InputError
 
-
 REAL = Path(os.environ.get("MANYVIEWS_DATA") or "/nowhere")
 
 
@@ -264,13 +263,13 @@ def test_rows_without_a_picture_are_quarantined_and_paths_followed(tmp_path: Pat
 
 def test_parquet_that_will_not_do_says_why(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(InputError, match="no column of pictures.*columns are a, b"):
+    with pytest.raises(InputError, match=r"no column of pictures.*columns are a, b"):
         open_data(tmp_path / "a.parquet")
     (tmp_path / "b.parquet").write_bytes(b"PAR1nonsense")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         open_data(tmp_path / "b.parquet")
     write_parquet(tmp_path / "c.parquet", "bytes", [1])
-    with pytest.raises(InputError, match="b.parquet"):
+    with pytest.raises(InputError, match=r"b\.parquet"):
         open_data(tmp_path)
 
 
@@ -376,7 +375,7 @@ def test_a_set_without_a_folder_gives_pictures() -> None:
 
 def test_a_set_of_files_is_read_by_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MANYVIEWS_DATA", str(tmp_path))
-    for i, (c, f) in enumerate(((c, f) for c in ("AnnualCrop", "Forest") for f in ("1.jpg", "2.jpg"))):
+    for i, (c, f) in enumerate((c, f) for c in ("AnnualCrop", "Forest") for f in ("1.jpg", "2.jpg")):
         path = tmp_path / "eurosat/2750" / c / f
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), (60 * i, 0, 0)).save(path)
@@ -433,7 +432,7 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, monkeypatch
 def test_a_modality_that_does_not_exist_is_refused_with_those_that_do() -> None:
     x = np.zeros((3, 4, 4), np.uint8)
     assert open_data(x, "images").modality == "images"
-    with pytest.raises(InputError, match="--as points: .* There is: images"):
+    with pytest.raises(InputError, match=r"--as points: .* There is: images"):
         open_data(x, "points")
     with pytest.raises(InputError, match="did you mean images"):
         open_data(x, "image")

@@ -208,7 +208,12 @@ def test_a_broken_folder_is_survived_and_every_reason_told(tmp_path: Path) -> No
     view = data.batch(np.arange(69))
     reasons = {data.store.name(row): why for row, why in data.bad.items()}
     assert set(reasons) == {"cut 0.jpg", "cut 1.jpg", "cut 2.jpg", "empty.jpg", "text.jpg", "five.tif"}
-    assert "empty" in reasons["empty.jpg"] and "not a picture" in reasons["text.jpg"] and "5 channels" in reasons["five.tif"] and "JPEG" in reasons["cut 0.jpg"]
+    assert (
+        "empty" in reasons["empty.jpg"]
+        and "not a picture" in reasons["text.jpg"]
+        and "5 channels" in reasons["five.tif"]
+        and reasons["cut 0.jpg"].lower().count("truncated") + reasons["cut 0.jpg"].count("JPEG") > 0
+    )
     assert isinstance(view.x, torch.Tensor) and view.x.shape == (63, 24, 30, 3) and len(data.readable()) == 63
 
 

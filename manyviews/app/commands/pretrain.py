@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="the run's folder (default: runs/METHOD-TIME)")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder from its last checkpoint; other options stay as they were")
     parser.add_argument("--from", dest="source", type=Path, metavar="RUN.JSON", help="repeat this run, with the changes that other options say")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="hyperparameters of the method: see `manyviews show METHOD`")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="hyperparameters of the method: see `manyviews show METHOD`"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     for name, field in FIELDS.items():
         if field.type == "bool":
@@ -53,7 +55,9 @@ def act(args: argparse.Namespace, values: dict[str, Any], problems: list[str]) -
     if args.resume:
         asked = [flag(name) for name in values if name in FIELDS] + ["--set"] * bool(args.set) + ["--from"] * bool(args.source) + ["DATA"] * bool(args.data)
         if asked or args.out or problems:
-            raise InputError(*problems, f"--resume takes a run as it is, without {', '.join([*asked, *['--out'] * bool(args.out)])}; --from RUN makes a changed one")
+            raise InputError(
+                *problems, f"--resume takes a run as it is, without {', '.join([*asked, *['--out'] * bool(args.out)])}; --from RUN makes a changed one"
+            )
         pretrain.carry_on(args.resume, quiet=args.quiet)
     elif args.source:
         pretrain.repeat(args.source, {**values, **({"data": args.data} if args.data else {})}, args.out, quiet=args.quiet, problems=problems)
