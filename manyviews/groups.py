@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,7 +35,7 @@ class Affine:
         """The images of points."""
         return points @ self.matrix[:, :-1, :-1].mT + self.matrix[:, None, :-1, -1]
 
-    def to(self, device: torch.device | str, **options: bool) -> Affine:
+    def to(self, device: torch.device | str, **options: Any) -> Affine:
         return Affine(self.matrix.to(device, **options), {k: v.to(device, **options) for k, v in self.parameters.items()})
 
 
@@ -72,7 +73,7 @@ class Colour:
             out = torch.addcmul(out, m[:, :, channel, None], flat[:, channel, None])
         return out.view(x.shape)
 
-    def to(self, device: torch.device | str, **options: bool) -> Colour:
+    def to(self, device: torch.device | str, **options: Any) -> Colour:
         return Colour(self.matrix.to(device, **options), {k: v.to(device, **options) for k, v in self.parameters.items()})
 
 
@@ -105,7 +106,7 @@ class Picture:
         colour = self.colour.parameters if self.colour is not None else {}
         return {**self.geometry.parameters, **colour, **self.lost}
 
-    def to(self, device: torch.device | str, **options: bool) -> Picture:
+    def to(self, device: torch.device | str, **options: Any) -> Picture:
         lost = {k: v.to(device, **options) for k, v in self.lost.items()}
         return Picture(self.geometry.to(device, **options), self.colour.to(device, **options) if self.colour is not None else None, lost)
 

@@ -61,7 +61,7 @@ def attention_weights(
 def class_attention(encoder: nn.Module, view: View) -> Float[Tensor, "batch heads height width"] | None:
     """What the class token of the last block attends to, for each head. None without a class token, global attention, or absolute positions."""
     layers = [m for m in encoder.modules() if isinstance(getattr(m, "qkv", None), nn.Linear) and hasattr(m, "num_heads")]
-    prefix = next((m.num_prefix_tokens for m in encoder.modules() if isinstance(getattr(m, "num_prefix_tokens", None), int)), 0)
+    prefix: Any = next((m.num_prefix_tokens for m in encoder.modules() if isinstance(getattr(m, "num_prefix_tokens", None), int)), 0)
     pooling = next((m.global_pool for m in encoder.modules() if isinstance(getattr(m, "global_pool", None), str)), "token")
     if not layers or prefix < 1 or pooling != "token":
         return None

@@ -15,6 +15,7 @@ import re
 import sys
 from pathlib import Path
 
+from manyviews.app.settings import parse_settings as parse_settings
 from manyviews.app.source import arguments, assigned, call_of, comments, constant, defaults, meanings, parse, types
 from manyviews.errors import InputError
 
@@ -222,29 +223,6 @@ def groups() -> list[Described]:
     files = [PACKAGE / "groups.py"] if (PACKAGE / "groups.py").exists() else sorted((PACKAGE / "groups").glob("*.py"))
     classes = [(n, file) for file in files for n in parse(file).body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
     return [Described(n.name, ast.get_docstring(n) or "", file.relative_to(PACKAGE).as_posix()) for n, file in classes]
-
-
-# --- --set name=value -------------------------------------------------------------------------------------------------------------------------
-
-
-def parse_settings(entry: Entry, given: dict[str, object]) -> tuple[dict[str, object], list[str]]:
-    """Values for `--set name=value`, by the hyperparameters' annotations or else their defaults, and what is wrong with them."""
-    from manyviews.app.settings import read_value
-
-    values: dict[str, object] = {}
-    problems = []
-    for name, text in given.items():
-        if name not in entry.parameters:
-            near = difflib.get_close_matches(name, entry.parameters, 2, 0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else "."
-            problems.append(f"{entry.name} has no hyperparameter {name!r}{hint} It has {', '.join(entry.parameters) or 'none'}")
-            continue
-        default = entry.parameters[name]
-        try:
-            values[name] = read_value(text, entry.types.get(name, ""), default)
-        except ValueError as error:
-            problems.append(f"--set {name}={text}: expected {error}, as in the default {default}")
-    return values, problems
 
 
 # --- CATALOGUE.md -----------------------------------------------------------------------------------------------------------------------------

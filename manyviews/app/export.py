@@ -65,6 +65,9 @@ def export(reference: str | Path | Model, to: str, out: str | Path | None = None
         raise InputError(
             f"{path} is a {'file' if path.is_file() else 'folder'}, and {to} is written to a {'folder' if to == 'timm' else 'file'}; name another --out"
         )
+    blocked = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
+    if blocked:
+        raise InputError(f"{blocked} is no folder, so {path} cannot be written there; name another --out")
     with whole(path, folder=to == "timm") as temporary:
         worst = compare(model, WRITERS[to](model, temporary), to)
     if say:

@@ -30,7 +30,7 @@ def tile(k: int, columns: int, said: str, kind: str = "") -> str:
     return f'<span class="tile {kind}" role="img" aria-label="{text(said)}" title="{text(said)}" style="{at}"></span>'
 
 
-def number(value: float) -> str:
+def number(value: float | int) -> str:
     """No more digits than a person reads."""
     if not math.isfinite(value):
         return "not a number"
@@ -39,23 +39,22 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
-def score(found: dict[str, float] | None) -> str:
+def score(found: dict[str, Any] | None) -> str:
     """A cell: the number, its interval, and a bar where it is a share."""
     if found is None or found.get("value") is None:
         return '<span class="none">none</span>'
     value, low, high = found["value"], found.get("low"), found.get("high")
-    between = low is not None and high is not None
-    interval = f" <small>[{number(low)}, {number(high)}]</small>" if between else ""  # type: ignore[arg-type]
+    interval = f" <small>[{number(low)}, {number(high)}]</small>" if low is not None and high is not None else ""
     if not 0 <= value <= 1:
         return number(value) + interval
-    ends = f";--l:{low:.4f};--h:{high:.4f}" if between else ""
-    return f'{number(value)}{interval}<span class="bar{" ranged" if between else ""}" style="--v:{value:.4f}{ends}" aria-hidden="true"></span>'
+    ends = f";--l:{low:.4f};--h:{high:.4f}" if interval else ""
+    return f'{number(value)}{interval}<span class="bar{" ranged" if interval else ""}" style="--v:{value:.4f}{ends}" aria-hidden="true"></span>'
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:

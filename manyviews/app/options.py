@@ -128,6 +128,8 @@ def resolve(options: Options, opened: Data | None = None, problems: Iterable[str
 
 def check_values(options: Options) -> list[str]:
     """What is wrong with the options as they stand."""
+    import torch
+
     from manyviews.train.optimizers import NAMES
 
     problems = []
@@ -139,6 +141,8 @@ def check_values(options: Options) -> list[str]:
             problems.append(f"{flag(name)} {value}: a share, from 0 to 1")
     options.precision = PRECISIONS.get(options.precision, options.precision)
     problems += one_of("precision", options.precision, [*PRECISIONS, *PRECISIONS.values()])
+    if options.precision == "16-mixed" and not torch.cuda.is_available():
+        problems.append("--precision 16: needs a GPU; take 32 or bf16")
     problems += one_of("optimizer", options.optimizer, NAMES) + one_of("strategy", options.strategy, STRATEGIES) + one_of("log", options.log, LOGS)
     problems += one_of("views", options.views, policies())
     most = devices_here()
@@ -198,6 +202,7 @@ def complete(options: Options, data: Data, reasons: list[str]) -> Options:
         reasons.append(f"encoder {options.encoder}: for {options.size} pixels on this machine (--encoder)")
     outside = from_outside()
     world = outside[0] * outside[1] if outside else options.devices
+    options.devices = outside[0] if outside else options.devices
     part = min(options.batch // options.accumulate, len(data)) // world * world
     if part < 1:
         raise InputError(f"{len(data)} samples are too few for {world} processes; take fewer --devices")

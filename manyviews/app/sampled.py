@@ -136,10 +136,10 @@ def layout(x: Float[Tensor, "rows dim"], seed: int) -> dict[str, list[list[int]]
     from sklearn.manifold import TSNE
 
     z = torch.nn.functional.normalize(x.double(), dim=1).numpy()
+    if np.ptp(z, axis=0).max() < 1e-9:  # all vectors are the same
+        return {"tsne": [[500] * len(z)] * 2, "pca": [[500] * len(z)] * 2}
     reduced = PCA(min(50, *z.shape), random_state=seed, svd_solver="full").fit_transform(z)
     plane = np.pad(reduced[:, :2], ((0, 0), (0, max(0, 2 - reduced.shape[1]))))
-    if plane[:, 0].std() < 1e-9:  # all vectors are the same
-        return {"tsne": [[500] * len(z)] * 2, "pca": [[500] * len(z)] * 2}
     start = plane / plane[:, 0].std() * 1e-4
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's, about defaults that will change

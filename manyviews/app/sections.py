@@ -71,6 +71,8 @@ def evaluation(content: Content) -> str:
         body = "<p>Not measured yet. <code>manyviews evaluate RUN LABELLED</code> scores the encoder on labelled data; then make this page again.</p>"
     else:
         body = f"<p>On {text(found.get('data', ''))}. In brackets the 95 % interval over test samples.</p>"
+        if found.get("about", {}).get("hash") not in (None, content["model"].get("hash")):
+            body += '<p class="note">These scores are of an earlier encoder of this run; <code>manyviews evaluate</code> measures the one it has now.</p>'
         body += beside("Scores", list(found["scores"]), found["scores"])
     if "figures" in content:
         figures = {who: {measure: {"value": value} for measure, value in row.items()} for who, row in content["figures"].items()}

@@ -3,8 +3,41 @@
 from __future__ import annotations
 
 import ast
+import difflib
+from typing import Protocol
 
 TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
+
+
+class Configurable(Protocol):
+    """What has hyperparameters; a `catalogue.Entry` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def parameters(self) -> dict[str, str]: ...
+
+    @property
+    def types(self) -> dict[str, str]: ...
+
+
+def parse_settings(entry: Configurable, given: dict[str, object]) -> tuple[dict[str, object], list[str]]:
+    """Values for `--set name=value`, by the hyperparameters' annotations or else their defaults, and what is wrong with them."""
+    values: dict[str, object] = {}
+    problems = []
+    for name, text in given.items():
+        if name not in entry.parameters:
+            near = difflib.get_close_matches(name, entry.parameters, 2, 0.4)
+            hint = f"; did you mean {' or '.join(near)}?" if near else "."
+            problems.append(f"{entry.name} has no hyperparameter {name!r}{hint} It has {', '.join(entry.parameters) or 'none'}")
+            continue
+        default = entry.parameters[name]
+        try:
+            values[name] = read_value(text, entry.types.get(name, ""), default)
+        except ValueError as error:
+            problems.append(f"--set {name}={text}: expected {error}, as in the default {default}")
+    return values, problems
 
 
 def read_value(text: object, annotation: str, default: str) -> object:

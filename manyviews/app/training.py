@@ -49,16 +49,17 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
     policy = getattr(images, recipe.views)(options.size)
     check_roles(method, list(policy.roles))
     method.to(fabric.device)
-    with claim(out, fabric, fresh), launch.Stop() as stop:
+    stop = launch.Stop()
+    with claim(out, fabric, fresh):
         if fresh and fabric.is_global_zero:
             write_config(out, options, recipe, data, fabric)
         data = dataclasses.replace(data.reduced(policy.pixels).in_channels(options.channels or 3), max_bad=options.max_bad)
         between = Between(options, out, data.keep(threads=max(1, options.workers or 0)), method, policy, fabric, state, quiet)
         try:
-            with between:
+            with between, stop:
                 for step in fit(
                     method, between.data, policy, steps=options.steps or 1, batch=options.batch, recipe=recipe, lr=options.lr, seed=options.seed, fabric=fabric,
-                    threads=options.workers or 0, accumulate=options.accumulate, channels_last=True, compile=options.compile, resume=state,
+                    threads=options.workers or 0, accumulate=options.accumulate, channels_last=options.strategy != "fsdp", compile=options.compile, resume=state,
                     stop=lambda: bool(stop),
                 ):  # fmt: skip
                     between(step)
@@ -66,7 +67,7 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
             file = out / ("diverged.safetensors" if fabric.is_global_zero else f"diverged-{fabric.global_rank}.safetensors")
             save_views(file, error.views)
             raise Diverged(f"{error}; the views are in {file}", error.views) from None
-    if between.stopped:
+    if between.stopped and between.last < (options.steps or 1):
         launch.say(f"stopped at step {between.last:,}; `manyviews pretrain --resume {out}` continues")
         launch.leave_as_one()
         raise KeyboardInterrupt if stop.signal == signal.SIGINT else SystemExit(143)

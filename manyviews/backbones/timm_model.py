@@ -200,7 +200,7 @@ class TimmEncoder(Encoder):
 class Rotary:
     """Rotary positions of the tokens at hand: rows of the table that the model makes for its grid, made once for all blocks."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Any):
         self.model = model
         self.grid: tuple[int, ...] | None = None  # rows, columns; None: the encoder's own
         self.forget()

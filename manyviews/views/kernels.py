@@ -126,10 +126,12 @@ def strip_height(size):
 
 @compiled
 @no_type_check
-def upright(x, start, height, width, channels, top, scale, offset, size, k, out, o, mean, memory, low_y, low_x, w_y, w_x, seen_y, seen_x):
-    """The picture at x[start:] (height, width, channels) seen through p -> (p - offset) / scale: out[o:] (channels, size, size) and its mean."""
-    taps_y = table(scale[0], offset[0], height, size, k, low_y, w_y, seen_y)
-    taps_x = table(scale[1], offset[1], width, size, k, low_x, w_x, seen_x)
+def upright(
+    x, start, height, width, channels, top, scale_y, offset_y, scale_x, offset_x, size, k, out, o, mean, memory, low_y, low_x, w_y, w_x, seen_y, seen_x
+):
+    """The picture at x[start:] (height, width, channels), of which view place v shows scale v + offset: out[o:] (channels, size, size) and its mean."""
+    taps_y = table(scale_y, offset_y, height, size, k, low_y, w_y, seen_y)
+    taps_x = table(scale_x, offset_x, width, size, k, low_x, w_x, seen_x)
     w_y *= np.float32(1 / top)
     length = width * channels
     first_y, first_x = min(low_y[0], low_y[size - 1]), min(low_x[0], low_x[size - 1])
@@ -143,7 +145,6 @@ def upright(x, start, height, width, channels, top, scale, offset, size, k, out,
     block = channels * high
     side, flat = high * run, 2 * high * run  # where they start in memory; the strip starts at 0
     final = start + (height - 1) * length + left
-
     memory[:run] = 0
     for y in range(first_y, end_y, 4):
         a, v = start + y * length + left, y - first_y
@@ -153,7 +154,6 @@ def upright(x, start, height, width, channels, top, scale, offset, size, k, out,
     for i in range(first_x, end_x):
         for c in range(channels):
             mean[c] += memory[i * channels - left + c] * seen_x[i - first_x] / np.float32(top)
-
     for above in range(0, size, high):
         count = min(high, size - above)
         for r in range(count):
@@ -248,7 +248,7 @@ def look(x, count, height, width, channels, top, maps, sigmas, first, out, size,
     low_y, low_x = np.empty(size, np.int64), np.empty(size, np.int64)
     w_y, w_x = np.empty(size * TAPS, np.float32), np.empty(size * TAPS, np.float32)
     seen_y, seen_x = np.empty(height + 4, np.float32), np.empty(width + 4, np.float32)
-    scale, offset, inverse = np.empty(2), np.empty(2), np.empty((2, 3))
+    inverse = np.empty((2, 3))
     step = channels * size * size
     farthest = 0.0
     for i in range(len(maps)):
@@ -267,8 +267,7 @@ def look(x, count, height, width, channels, top, maps, sigmas, first, out, size,
         k = max(1, math.ceil(shrink - 1e-3))
         start = ((first + i) % count) * height * width * channels
         if b == 0 and c == 0:
-            scale[0], scale[1], offset[0], offset[1] = d, a, f, e
-            upright(x, start, height, width, channels, top, scale, offset, size, k, out, i * step, means[i], memory, low_y, low_x, w_y, w_x, seen_y, seen_x)
+            upright(x, start, height, width, channels, top, d, f, a, e, size, k, out, i * step, means[i], memory, low_y, low_x, w_y, w_x, seen_y, seen_x)
         else:
             inverse[0], inverse[1] = (a, b, e), (c, d, f)
             slanted(x, start, height, width, channels, top, inverse, size, k, out, i * step, means[i])

@@ -160,6 +160,8 @@ def test_a_folder_where_a_file_should_be_is_refused(run, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is a file, and timm is written to a folder"):
         export(timm_model(), "timm", tmp_path / "file")
+    with pytest.raises(InputError, match="file is no folder"):
+        export(run, "safetensors", tmp_path / "file" / "deeper" / "a.safetensors")
 
 
 def test_a_continued_timm_model_keeps_the_licence_of_its_weights(tmp_path):

@@ -49,8 +49,9 @@ def evil_run(tiny_run: Path, pictures: Path, tmp_path_factory: pytest.TempPathFa
     (run / "metrics.jsonl").write_text("\n".join(metrics) + "\n")
     with open(run / "quarantine.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["sample", "reason"], [WORSE, EVIL], ["ü.png", "empty file"]])
+    about = {"hash": "of another encoder"}
     scores = {EVIL: {WORSE: {"value": 0.5, "low": 0.4, "high": 0.6}}, "untrained": {WORSE: {"value": 0.2, "low": 0.1, "high": 0.3}}}
-    (run / "evaluation.json").write_text(json.dumps({"data": WORSE, "scores": scores}))
+    (run / "evaluation.json").write_text(json.dumps({"data": WORSE, "about": about, "scores": scores}))
     return run
 
 
@@ -97,7 +98,7 @@ def test_the_page_holds_every_sample_curve_and_section(page: str, pictures: Path
     for who in ("trained", "untrained"):
         for projection in ("tsne", "pca"):
             x, y = found["map"][who][projection]
-            assert len(x) == len(y) == 36 and 0 <= min(x + y) and max(x + y) <= 1000 and len(set(zip(x, y, strict=True))) > 30
+            assert len(x) == len(y) == 36 and min(x + y) >= 0 and max(x + y) <= 1000 and len(set(zip(x, y, strict=True))) > 30
     assert {"loss", "probe", "lr", "samples_per_second", "waiting"} <= {c["key"] for c in found["curves"]}
     for title in ("Evaluation", "Map of the embedding", "Nearest neighbours", "What it looks at", "Training", "Quarantine", "How to repeat it"):
         assert f">{title}</h2>" in page
@@ -116,6 +117,7 @@ def test_scores_stand_beside_their_baselines(evil_page: Path) -> None:
     page = evil_page.read_text(encoding="utf-8")
     row = re.search(rf"<tr><th scope=\"row\">{re.escape(text(WORSE))}</th>(<td.*?)</tr>", page)
     assert row and "0.500 <small>[0.400, 0.600]" in row[1] and "0.200 <small>[0.100, 0.300]" in row[1]
+    assert "of an earlier encoder" in page
 
 
 def test_quarantined_samples_are_listed(evil_page: Path) -> None:

@@ -212,7 +212,7 @@ def test_a_broken_folder_is_survived_and_every_reason_told(tmp_path: Path) -> No
         "empty" in reasons["empty.jpg"]
         and "not a picture" in reasons["text.jpg"]
         and "5 channels" in reasons["five.tif"]
-        and reasons["cut 0.jpg"].lower().count("truncated") + reasons["cut 0.jpg"].count("JPEG") > 0
+        and ("truncated" in reasons["cut 0.jpg"].lower() or "JPEG" in reasons["cut 0.jpg"])
     )
     assert isinstance(view.x, torch.Tensor) and view.x.shape == (63, 24, 30, 3) and len(data.readable()) == 63
 

@@ -56,7 +56,8 @@ class SwAV(Method):
 
     def loss(self, global_crops: list[View], local_crops: Sequence[View] = ()) -> Terms:
         z = [F.normalize(a.float(), dim=1) for a in embed_crops(lambda crop: self.projector(self.encoder(crop)), [*global_crops, *local_crops])]
-        scores = [a @ self.prototypes.T for a in z]
+        with torch.autocast(z[0].device.type, enabled=False):  # a cosine in bfloat16 is too coarse for epsilon = 0.05
+            scores = [a @ self.prototypes.T for a in z]
         targets = [self.assign(k, scores[k]) for k in range(min(ASSIGNED, len(global_crops)))]
         if self.queues and self.progress >= self.queue_from:
             self.recent.append([(a.detach(), crop.index) for a, crop in zip(z, global_crops[:ASSIGNED], strict=False)])
