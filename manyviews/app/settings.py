@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import difflib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
+@runtime_checkable
 class Configurable(Protocol):
     """What has hyperparameters; a `catalogue.Entry` is one."""
 

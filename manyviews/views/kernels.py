@@ -95,8 +95,7 @@ def table(scale, offset, pixels, size, k, low, w, seen):
     seen: how much each pixel, from the first that is seen on, counts in the mean output. Returns the most pixels that one output sees.
     """
     longest = 1
-    w[:] = 0
-    seen[:] = 0
+    w[:], seen[:] = 0, 0
     for j in range(size):
         end = scale * (j + (0.5 if scale > 0 else k - 0.5) / k) + offset - 0.5
         low[j] = int(min(max(end, 0.0), pixels - 1.0))
@@ -126,12 +125,10 @@ def strip_height(size):
 
 @compiled
 @no_type_check
-def upright(
-    x, start, height, width, channels, top, scale_y, offset_y, scale_x, offset_x, size, k, out, o, mean, memory, low_y, low_x, w_y, w_x, seen_y, seen_x
-):
-    """The picture at x[start:] (height, width, channels), of which view place v shows scale v + offset: out[o:] (channels, size, size) and its mean."""
-    taps_y = table(scale_y, offset_y, height, size, k, low_y, w_y, seen_y)
-    taps_x = table(scale_x, offset_x, width, size, k, low_x, w_x, seen_x)
+def upright(x, start, height, width, channels, top, ay, by, ax, bx, size, k, out, o, mean, memory, low_y, low_x, w_y, w_x, seen_y, seen_x):
+    """The picture at x[start:] (height, width, channels), of which view place (x, y) shows (ax x + bx, ay y + by): out[o:] (channels, size, size) and its mean."""
+    taps_y = table(ay, by, height, size, k, low_y, w_y, seen_y)
+    taps_x = table(ax, bx, width, size, k, low_x, w_x, seen_x)
     w_y *= np.float32(1 / top)
     length = width * channels
     first_y, first_x = min(low_y[0], low_y[size - 1]), min(low_x[0], low_x[size - 1])
@@ -141,8 +138,7 @@ def upright(
     if whole <= length:
         left = min(left, length - whole)
         right = left + whole
-    run, high = right - left, strip_height(size)
-    block = channels * high
+    run, high, block = right - left, strip_height(size), channels * strip_height(size)
     side, flat = high * run, 2 * high * run  # where they start in memory; the strip starts at 0
     final = start + (height - 1) * length + left
     memory[:run] = 0
@@ -202,9 +198,7 @@ def slanted(x, start, height, width, channels, top, matrix, size, k, out, o, mea
 @no_type_check
 def fold(i, n):
     """The place 0..n-1 that mirroring at the middle of the end pixels gives to any place i."""
-    if n == 1:
-        return 0
-    i = abs(i) % (2 * n - 2)
+    i = abs(i) % max(1, 2 * n - 2)
     return min(i, 2 * n - 2 - i)
 
 
