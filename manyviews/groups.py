@@ -88,7 +88,8 @@ class Picture:
     def __matmul__(self, first: Picture) -> Picture:
         pair = [c for c in (self.colour, first.colour) if c is not None]
         colour = pair[0] @ pair[1] if len(pair) == 2 else (pair[0] if pair else None)
-        return Picture(self.geometry @ first.geometry, colour, {**first.lost, **self.lost})
+        both = {name: torch.maximum(first.lost[name], self.lost[name]) for name in first.lost.keys() & self.lost.keys()}
+        return Picture(self.geometry @ first.geometry, colour, {**first.lost, **self.lost, **both})
 
     def inverse(self) -> Picture:
         """Raises ValueError where something was lost (blur, solarize) or the colours have no way back; `geometry.inverse()` always exists."""

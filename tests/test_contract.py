@@ -22,6 +22,7 @@ from manyviews.contracts import Encoder, Method, Recipe
 from manyviews.data.dataset import Data
 from manyviews.data.opening import open_data
 from manyviews.errors import InputError
+from manyviews.nn import torchvision_schemas
 from manyviews.train.fit import Step, fit
 from manyviews.views import images
 
@@ -44,6 +45,7 @@ def labelled_pictures() -> Data:
 def small_encoder(name: str, seed: int) -> Encoder:
     if name != "tiny_vit":
         return build_encoder(name, 3, SIZE, seed=seed)
+    torchvision_schemas.declare()
     from timm.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(seed)

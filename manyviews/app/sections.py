@@ -18,7 +18,7 @@ CURVES = {  # key of metrics.jsonl -> title, how values are written
     "probe": ("Probe", "number"),
     "lr": ("Learning rate", "number"),
     "samples_per_second": ("Images a second", "whole"),
-    "waiting": ("Share of time waiting for data", "percent"),
+    "waiting": ("Time waiting for data", "percent"),
     "rankme": ("Effective rank (RankMe)", "number"),
     "spread": ("Spread of the vectors, 0 to 1", "number"),
     "alignment": ("Alignment of two views", "number"),
@@ -154,7 +154,7 @@ def curves(content: Content) -> str:
     if not content["curves"]:
         return "<p>There are no metrics: no step was done, or not by manyviews.</p>"
     rows = [[text(title(c["key"])), *map(number, (c["mean"][0], c["mean"][-1], min(c["low"]), max(c["high"])))] for c in content["curves"]]
-    probe = "accuracy of nearest neighbours on held-out training samples" if any("knn" in row for row in content["metrics"]) else "RankMe, the effective rank"
+    probe = "accuracy of nearest neighbours among training samples" if any("knn" in row for row in content["metrics"]) else "RankMe, the effective rank"
     said = f" The probe is the {probe}; at step 0 it is the untrained encoder's." if any(c["key"] == "probe" for c in content["curves"]) else ""
     return f"""<p>Over optimizer steps; point at a chart to read all of them at that step.{said}</p><div class="charts" id="charts"></div>
 <details><summary>The same as a table</summary>

@@ -163,8 +163,11 @@ class Between:
         """The checkpoint, unless its weights have become useless: then the one before stays."""
         content = {**step.checkpoint(), "best": self.best, "untrained": self.untrained, "fingerprint": self.fingerprint}
         broken = [name for name, t in content["module"].items() if isinstance(t, Tensor) and t.is_floating_point() and not bool(t.isfinite().all())]
-        if broken:
-            raise Diverged(f"{len(broken)} tensors ({broken[0]}, ...) are not finite after step {step.number:,}; {REMEDY}", step.views())
+        reason = f"{len(broken)} tensors ({broken[0]}, ...) are not finite after step {step.number:,}; {REMEDY}" if broken else ""
+        if self.several:
+            reason = self.fabric.broadcast(reason)
+        if reason:
+            raise Diverged(reason, step.views())
         if self.first:
             save_checkpoint(self.out / CHECKPOINT, content)
             self.logs.flush()

@@ -75,7 +75,7 @@ def fit(train: Labelled, penalties: tuple[float, ...], products: torch.dtype = t
     strength = torch.tensor(penalties)
     near = newton_at_zero(x, train.classes, strength)
     if products != torch.float32:
-        w = minimize(cross_entropy(x.to(products), train.y, strength), w, tolerance, precondition=near, noise=1e-5).w
+        w = minimize(cross_entropy(x, train.y, strength, products, train.classes), w, tolerance, precondition=near, noise=1e-6).w
     found = minimize(cross_entropy(x, train.y, strength), w, tolerance, precondition=near)
     return [
         Linear(mean, scale, basis @ one[:-1] if len(basis) != len(one) - 1 else one[:-1], one[-1], penalty, bool(done))
@@ -83,31 +83,64 @@ def fit(train: Labelled, penalties: tuple[float, ...], products: torch.dtype = t
     ]
 
 
-def cross_entropy(x: Float[Tensor, "rows dim"], y: Int[Tensor, "rows"], penalties: Float[Tensor, "problems"]) -> Objective:
+def cross_entropy(
+    x: Float[Tensor, "rows dim"], y: Int[Tensor, "rows"], penalties: Float[Tensor, "problems"], products: torch.dtype = torch.float32, classes: int = 0
+) -> Objective:
     """Values and gradients of the penalised mean cross-entropy for weights (problems, dim + 1, classes), the last row being the biases.
 
-    Rows go through in chunks, forward and backward while they are in the cache; products are in the precision of x, all else in float32 and sums in float64.
+    Rows go through in chunks, forward and backward while they are in the cache; all but the products is in float32, and sums are in float64.
     """
+    low = x.to(products)
+    anchor = None if products == torch.float32 else Anchor(x, torch.zeros(len(penalties), x.shape[1], classes))
 
     def objective(w: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         problems, inputs, classes = w.shape
-        flat = w[:, :-1].permute(1, 0, 2).reshape(inputs - 1, problems * classes).to(x.dtype)
+        weights = anchor.difference(w[:, :-1], which) if anchor else w[:, :-1]
+        flat = side_by_side(weights).to(products)
         total = torch.zeros(problems, dtype=torch.float64)
         gradient = torch.zeros(inputs - 1, problems * classes)
         biases = torch.zeros(problems, classes)
-        for part, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+        for start in range(0, len(x), CHUNK):
+            rows = slice(start, start + CHUNK)
+            part, labels = low[rows], y[rows]
             logits = (part @ flat).float().view(len(part), problems, classes) + w[:, -1]
+            if anchor:
+                logits += anchor.logits[rows] if problems == anchor.logits.shape[1] else anchor.logits[rows][:, which]
             p = torch.log_softmax(logits, -1)
             own = labels[:, None, None].expand(-1, problems, 1)
             total -= p.gather(2, own)[:, :, 0].double().sum(0)
             p = p.exp_().scatter_add_(2, own, torch.full(own.shape, -1.0))
-            gradient += part.T @ p.view(len(part), -1).to(x.dtype)
+            gradient += part.T @ p.view(len(part), -1).to(products)
             biases += p.sum(0)
         slope = torch.cat([gradient.view(inputs - 1, problems, classes).permute(1, 0, 2), biases[:, None]], 1) / len(x)
         slope[:, :-1] += penalties[which, None, None] * w[:, :-1]
         return total / len(x) + penalties[which] / 2 * w[:, :-1].double().square().sum((1, 2)), slope
 
     return objective
+
+
+class Anchor:
+    """Logits of nearby weights in float32, renewed now and then: only the rest is left to rough products, whose error shrinks with it."""
+
+    def __init__(self, x: Float[Tensor, "rows dim"], zero: Float[Tensor, "problems dim classes"], every: int = 8):
+        self.x, self.w, self.every, self.count = x, zero, every, 0
+        self.logits = torch.zeros(len(x), len(zero), zero.shape[2])
+
+    def difference(self, w: Float[Tensor, "some dim classes"], which: Int[Tensor, "some"]) -> Float[Tensor, "some dim classes"]:
+        """Weights less those whose logits are known; every eighth time the logits of `w` are found first."""
+        self.count += 1
+        if self.count % self.every == 0:
+            self.w[which] = w
+            flat = side_by_side(w)
+            for start in range(0, len(self.x), CHUNK):
+                rows = slice(start, start + CHUNK)
+                self.logits[rows, which] = (self.x[rows] @ flat).view(-1, *w[:, 0].shape)
+        return w - self.w[which]
+
+
+def side_by_side(w: Float[Tensor, "problems dim classes"]) -> Float[Tensor, "dim problems_classes"]:
+    """For one product that serves all problems."""
+    return w.permute(1, 0, 2).flatten(1)
 
 
 def newton_at_zero(x: Float[Tensor, "rows dim"], classes: int, penalties: Float[Tensor, "problems"]) -> Precondition:

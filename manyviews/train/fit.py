@@ -54,7 +54,7 @@ class Step:
     waiting: float  # seconds of them spent waiting for data
     stopping: bool  # whether some process was asked to stop
     views: Callable[[], dict[str, Any]]  # draws the views of the last micro-batch once more
-    checkpoint: Callable[[], dict[str, Any]]  # all ranks must ask for it
+    checkpoint: Callable[[], dict[str, Any]]  # all ranks must ask for it; under FSDP only the first one gets tensors
 
 
 class Called(nn.Module):

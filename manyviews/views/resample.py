@@ -134,43 +134,52 @@ def shared(work: Callable[[int, int], None], count: int) -> None:
 
 def plain(x: Pictures, matrix: Float[Tensor, "views 3 3"], size: int) -> Float[Tensor, "views channels size size"]:
     """`resample` in PyTorch, on any device."""
-    extent = torch.tensor([a.shape[1::-1] for a in x], device=matrix.device) if not isinstance(x, Tensor) else None
-    pixels = canvas(x)
-    batch, channels, height, width = pixels.shape
-    extent = torch.tensor([[width, height]], device=matrix.device).expand(batch, 2) if extent is None else extent
+    flat, start, extent = laid_out(x)
+    channels, batch = x[0].shape[-1], torch.arange(len(matrix), device=matrix.device) % len(x)
     inverse = torch.linalg.inv(matrix.double())
     fine = (shrinkage(matrix) - 1e-3).ceil().clamp(min=1).long()
-    out = pixels.new_empty(len(matrix), channels, size, size)
-    for first in range(0, len(matrix), batch):
-        for k in fine[first : first + batch].unique().tolist():
-            rows = (fine[first : first + batch] == k).nonzero()[:, 0]
-            for some in rows.split(max(1, CHUNK // (size * k) ** 2)):
-                grid = places(inverse[first + some], extent[some], size, k, width, height)
-                seen = F.grid_sample(pixels[some], grid, mode="bilinear", padding_mode="border", align_corners=False)
-                out[first + some] = F.avg_pool2d(seen, k) if k > 1 else seen
+    out = torch.empty(len(matrix), channels, size, size, device=matrix.device)
+    for k in fine.unique().tolist():
+        for rows in (fine == k).nonzero()[:, 0].split(max(1, CHUNK // (size * k) ** 2)):
+            seen = bilinear(flat, start[batch[rows]], extent[batch[rows]], channels, inverse[rows], size, k)
+            out[rows] = F.avg_pool2d(seen, k) if k > 1 else seen
     return out
 
 
-def places(inverse: Tensor, extent: Int[Tensor, "batch 2"], size: int, k: int, width: int, height: int) -> Float[Tensor, "batch fine fine 2"]:
-    """Where in the picture the k x k samples of each output pixel are, as `grid_sample` wants it for a canvas of width x height."""
+def laid_out(x: Pictures) -> tuple[Tensor, Int[Tensor, "batch"], Int[Tensor, "batch 2"]]:
+    """All pictures behind one another, where each begins, and its width and height."""
+    pictures = list(x)
+    if len({a.dtype for a in pictures}) > 1:
+        pictures = [a.float() / TOP[a.dtype] for a in pictures]
+    extent = torch.tensor([a.shape[1::-1] for a in pictures])
+    start = F.pad(torch.tensor([a.numel() for a in pictures]).cumsum(0), (1, -1))
+    flat = x.reshape(-1) if isinstance(x, Tensor) else torch.cat([a.reshape(-1) for a in pictures])
+    return flat, start.to(flat.device), extent.to(flat.device)
+
+
+def bilinear(
+    flat: Tensor, start: Int[Tensor, "views"], extent: Int[Tensor, "views 2"], channels: int, inverse: Float[Tensor, "views 3 3"], size: int, k: int
+) -> Float[Tensor, "views channels fine fine"]:
+    """The k x k samples of each output pixel, by elementary operations only, so that a view is the same bits in any batch."""
     at = (torch.arange(size * k, device=inverse.device, dtype=torch.float64) + 0.5) / k
-    grid = []
-    for row, total in ((0, width), (1, height)):
+    low, high, part = [], [], []
+    for row in (0, 1):
         a, b, c = (inverse[:, row, column, None, None] for column in range(3))
-        p = (a * at + b * at[:, None] + c - 0.5).clamp(min=0).minimum(extent[:, row, None, None] - 1)
-        grid.append(((2 * p + 1) / total - 1).float())
-    return torch.stack(grid, -1)
+        last = extent[:, row, None, None] - 1
+        p = (a * at + b * at[:, None] + c - 0.5).clamp(min=0).minimum(last)
+        low.append(p.detach().long())
+        high.append(torch.minimum(low[row] + 1, last))
+        part.append((p - low[row]).float())
+    begin, width = start[:, None, None], extent[:, 0, None, None]
+    corners = [begin + (y * width + x) * channels for y in (low[1], high[1]) for x in (low[0], high[0])]
+    top = TOP[flat.dtype]
 
+    def channel(c: int) -> Tensor:
+        a, b, d, e = ((flat[corner + c]).float() for corner in corners)
+        above, below = (1 - part[0]) * a + part[0] * b, (1 - part[0]) * d + part[0] * e
+        return ((1 - part[1]) * above + part[1] * below) / top
 
-def canvas(x: Pictures) -> Float[Tensor, "batch channels height width"]:
-    """Pictures of any size in one float tensor, each in the upper left corner."""
-    if isinstance(x, Tensor):
-        return x.permute(0, 3, 1, 2).float().div_(TOP[x.dtype])
-    height, width = max(a.shape[0] for a in x), max(a.shape[1] for a in x)
-    out = torch.zeros(len(x), x[0].shape[2], height, width, device=x[0].device)
-    for i, a in enumerate(x):
-        out[i, :, : a.shape[0], : a.shape[1]] = a.permute(2, 0, 1).float().div_(TOP[a.dtype])
-    return out
+    return torch.stack([channel(c) for c in range(channels)], 1)
 
 
 def blur(x: Float[Tensor, "batch channels height width"], sigma: Float[Tensor, "batch"]) -> Float[Tensor, "batch channels height width"]:

@@ -79,7 +79,7 @@ def with_strategy(fabric: Any, strategy: str) -> tuple[list[float], dict[str, to
         losses.append(step.loss)
         states.append(copy.deepcopy(step.checkpoint()))
     clone, recipe = build("byol", "tiny_vit", seed=1)
-    later = [step.loss for step in run(clone, recipe, states[1])]
+    later = [step.loss for step in run(clone, recipe, fabric.broadcast(states[1]))]
     return losses, {name: t.detach().clone() for name, t in whole(method).items()}, later
 
 
