@@ -21,10 +21,7 @@ def serve(rank: int, port: int, line: Connection) -> None:
     torch.set_num_threads(1)
     fabric = make_fabric(devices=2, precision="32-true")
     while True:
-        work = line.recv()
-        if work is None:
-            return
-        function, arguments = work
+        function, arguments = line.recv()
         try:
             line.send((True, function(fabric, *arguments)))
         except Exception:
@@ -39,7 +36,8 @@ class Pair:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             port = s.getsockname()[1]
-        self.lines, self.processes = [], []
+        self.lines: list[Connection] = []
+        self.processes: list[multiprocessing.process.BaseProcess] = []
         for rank in range(2):
             here, there = context.Pipe()
             process = context.Process(target=serve, args=(rank, port, there), daemon=True)
@@ -61,7 +59,6 @@ class Pair:
         return [result for _, result in results]
 
     def close(self) -> None:
-        for line, process in zip(self.lines, self.processes, strict=True):
-            line.send(None)
-            process.join(5)
+        for process in self.processes:
             process.kill()
+            process.join()

@@ -26,7 +26,7 @@ from manyviews.nn import torchvision_schemas
 from manyviews.train.fit import Step, fit
 from manyviews.views import images
 
-SMALL = {"hidden": 32, "out": 16, "bottleneck": 8, "queue": 24, "prototypes": 12, "dim": 48, "depth": 2, "heads": 3}  # instead of the papers' widths
+SMALL = {"hidden": 32, "out": 16, "bottleneck": 8, "queue": 16, "prototypes": 12, "dim": 48, "depth": 2, "heads": 3}  # instead of the papers' widths
 SIZE, BATCH, STEPS = 16, 8, 3
 ENCODERS = ("resnet_micro", "tiny_vit")
 CASES = [(name, encoder) for name in methods() for encoder in ENCODERS]

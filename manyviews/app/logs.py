@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from manyviews.app.run import read_metrics
-from manyviews.errors import InputError
 from manyviews.train.checkpoint import atomic
 
 
@@ -103,10 +102,8 @@ class WandB:
     """Weights & Biases; its own environment variables say where to and under which name."""
 
     def __init__(self, folder: Path, config: dict[str, Any]):
-        try:
-            import wandb
-        except ImportError:
-            raise InputError("--log wandb: Weights & Biases is not installed; pip install 'manyviews[wandb]'") from None
+        import wandb
+
         self.run = wandb.init(project="manyviews", name=folder.name, id=identity(folder), resume="allow", dir=str(folder), config=config)
 
     def __call__(self, row: dict[str, Any]) -> None:
@@ -120,10 +117,8 @@ class MLflow:
     """MLflow; MLFLOW_TRACKING_URI says where to."""
 
     def __init__(self, folder: Path, config: dict[str, Any]):
-        try:
-            import mlflow
-        except ImportError:
-            raise InputError("--log mlflow: MLflow is not installed; pip install 'manyviews[mlflow]'") from None
+        import mlflow
+
         self.mlflow = mlflow
         mlflow.set_experiment("manyviews")
         mlflow.start_run(run_name=folder.name)

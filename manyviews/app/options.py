@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib.util
 import inspect
 import math
 import os
@@ -145,6 +146,8 @@ def check_values(options: Options) -> list[str]:
         problems.append("--precision 16: needs a GPU; take 32 or bf16")
     problems += one_of("optimizer", options.optimizer, NAMES) + one_of("strategy", options.strategy, STRATEGIES) + one_of("log", options.log, LOGS)
     problems += one_of("views", options.views, policies())
+    if options.log in LOGS and importlib.util.find_spec(options.log) is None:
+        problems.append(f"--log {options.log}: not installed; pip install 'manyviews[{options.log}]'")
     most = devices_here()
     if options.devices > most:
         problems.append(f"--devices {options.devices}: this machine has {most}")

@@ -34,7 +34,8 @@ def report(run: str | Path | Run, out: str | Path | None = None, data: Any = Non
     """Write the page and return its path: by default report.html in the run's folder.
 
     run: a run folder; or timm:NAME, untrained:NAME or a .safetensors file, with `data`. data: what to show and, where it has labels, to evaluate
-    on; by default what the run was trained on. Raises InputError; a part that cannot be made says why on the page.
+    on by knn and a linear probe; by default what the run was trained on, with the scores that `manyviews evaluate` left. Raises InputError; a part
+    that cannot be made says why on the page.
     """
     folder = run.path if isinstance(run, Run) else Path(run).expanduser()
     record = Run(folder) if folder.is_dir() else None
@@ -107,7 +108,7 @@ def evaluation(run: Run | None, model: Model | None, data: Data | None) -> dict[
     if data is not None and model is not None and data.labels is not None:
         from manyviews.app.evaluate import evaluate
 
-        return evaluate(run or model, data).to_json()
+        return evaluate(run or model, data, ["knn", "linear"]).to_json()
     path = run.path / "evaluation.json" if run else None
     if path is None or not path.is_file():
         return None

@@ -59,8 +59,8 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
             with between, stop:
                 for step in fit(
                     method, between.data, policy, steps=options.steps or 1, batch=options.batch, recipe=recipe, lr=options.lr, seed=options.seed, fabric=fabric,
-                    threads=options.workers or 0, accumulate=options.accumulate, channels_last=options.strategy != "fsdp", compile=options.compile, resume=state,
-                    stop=lambda: bool(stop),
+                    threads=options.workers or 0, accumulate=options.accumulate, channels_last=options.strategy != "fsdp", compile=options.compile,
+                    resume=state, stop=lambda: bool(stop),
                 ):  # fmt: skip
                     between(step)
         except Diverged as error:

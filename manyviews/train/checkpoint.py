@@ -48,7 +48,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def states(trainable: Any, optimizer: Any, fabric: Any) -> dict[str, Any]:
-    """Everything that a fit needs to go on: weights, buffers, the optimizer, the scaler of 16-bit floats. Under FSDP all ranks must ask, and the first gets the tensors."""
+    """Everything that a fit needs to go on: weights, buffers, the optimizer, the scaler of 16-bit floats.
+
+    Under FSDP all ranks must ask, and the first gets the tensors.
+    """
     scaler = fabric.strategy.precision.state_dict()
     if is_sharded(trainable):
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict

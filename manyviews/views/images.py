@@ -5,6 +5,10 @@ flip, rotate) are one 3x3 map a sample, photometric ones (brightness, contrast, 
 resampling, one blur, one clamp. Solarize, which is not linear, acts after. Hue is a rotation about the grey axis, contrast is about the mean
 grey of the cropped picture.
 
+The usual pipeline (torchvision's) clamps after every step and turns hue in HSV. On crops of scikit-image's photographs the mean absolute
+difference from it, of values in [0, 1], is 0.024 at SimCLR's full colour strength and 0.021 at half of it, where the jitter itself changes them
+by 0.18 and 0.10; nearly all of it is the other definition of hue: without hue it is 0.005 and 0.001.
+
     policy = simclr(32)
     views = policy(samples, Counter(seed=0, step=0))       # samples.x: uint8 (batch, height, width, channels), or a list of such pictures
     views["v"].x, views["v"].g.parameters                  # float in [0, 1], and what made it

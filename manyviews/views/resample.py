@@ -149,11 +149,11 @@ def plain(x: Pictures, matrix: Float[Tensor, "views 3 3"], size: int) -> Float[T
 def laid_out(x: Pictures) -> tuple[Tensor, Int[Tensor, "batch"], Int[Tensor, "batch 2"]]:
     """All pictures behind one another, where each begins, and its width and height."""
     pictures = list(x)
-    if len({a.dtype for a in pictures}) > 1:
+    if {a.dtype for a in pictures} != {torch.uint8}:  # PyTorch indexes uint16 on few devices
         pictures = [a.float() / TOP[a.dtype] for a in pictures]
     extent = torch.tensor([a.shape[1::-1] for a in pictures])
     start = F.pad(torch.tensor([a.numel() for a in pictures]).cumsum(0), (1, -1))
-    flat = x.reshape(-1) if isinstance(x, Tensor) else torch.cat([a.reshape(-1) for a in pictures])
+    flat = torch.cat([a.reshape(-1) for a in pictures])
     return flat, start.to(flat.device), extent.to(flat.device)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import multiprocessing
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,3 +94,32 @@ def test_rows_after_the_checkpoint_are_dropped_and_half_a_line_is_no_row(tmp_pat
     with open(tmp_path / "metrics.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert [row["loss"] for row in table] == ["1.0", "2.0", "3.0", "40.0", "50.0", "nan"] and table[4]["probe"] == "0.5"
+
+
+class Recorder:
+    """Stands for the wandb and mlflow modules and writes down what they are called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, tuple, dict]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Recorder:
+            self.calls.append((name, arguments, options))
+            return self
+
+        return call
+
+
+@pytest.mark.parametrize(("name", "logged"), [("wandb", "log"), ("mlflow", "log_metrics")])
+def test_steps_also_go_to_where_they_are_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, logged: str) -> None:
+    recorder = Recorder()
+    monkeypatch.setitem(sys.modules, name, recorder)  # type: ignore[arg-type]
+    (tmp_path / "run.json").write_text("{}")
+    for start in (0, 1):
+        with Logs(tmp_path, start, name, {"seed": 3}) as logs:
+            logs({"step": start + 1, "loss": 2.0})
+    sent = [(arguments[0], options["step"]) for call, arguments, options in recorder.calls if call == logged]
+    assert sent == [({"loss": 2.0}, 1), ({"loss": 2.0}, 2)]
+    if name == "wandb":
+        first, second = (options for call, _, options in recorder.calls if call == "init")
+        assert first["id"] == second["id"] and first["config"] == {"seed": 3} and [call for call, *_ in recorder.calls].count("finish") == 2

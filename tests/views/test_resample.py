@@ -88,7 +88,7 @@ def test_the_compiled_path_equals_the_plain_one(kind: str, size: int, monkeypatc
     fast = see(x, matrix, size, sigma)
     monkeypatch.setattr(module, "compiled", lambda: None)
     for got, expected in zip(fast, see(x, matrix, size, sigma), strict=True):
-        torch.testing.assert_close(got, expected, rtol=0, atol=2e-5)
+        torch.testing.assert_close(got, expected, rtol=0, atol=2e-6)
 
 
 @compiled
@@ -141,7 +141,7 @@ def waves(side: int, cycles: list[tuple[float, float]]) -> Callable[[Tensor, Ten
     return lambda px, py: 0.5 + sum(0.4 / len(cycles) * torch.cos(2 * math.pi * (a * px + b * py) / side + 0.3 * a) for a, b in cycles)
 
 
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", MAPS.keys() - {"mostly outside"})
 def test_geometry_is_right_on_a_band_limited_picture(name: str) -> None:
     """The view's colours are those of the continuous picture at the places where its pixels come from."""
     side, size = 96, 24

@@ -37,12 +37,8 @@ def run(args: argparse.Namespace) -> None:
         values["settings"] = {name: value for name, equals, value in pairs if equals}
     try:
         act(args, values, problems)
-    except (Diverged, OSError) as error:
-        said = str(error)
-        if isinstance(error, OSError):
-            where = f"{error.filename}: " if error.filename else ""
-            said = f"{where}{error.strerror or error}; what was saved before is whole, `--resume` continues from it"
-        print(f"manyviews pretrain: {said}", file=sys.stderr)
+    except Diverged as error:
+        print(f"manyviews pretrain: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
