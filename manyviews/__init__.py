@@ -14,8 +14,10 @@ from typing import Any
 
 _HOMES = {
     "pretrain": "app.pretrain",
+    "resume": "app.pretrain",
     "load": "app.model",
     "Run": "app.run",
+    "Embedder": "app.embedder",
     "evaluate": "app.evaluate",
     "open_data": "data.opening",
     "View": "contracts",

@@ -6,10 +6,10 @@ import importlib
 import inspect
 from typing import Any
 
-from manyviews.errors import InputError
 from manyviews.app.catalogue import Entry, find_method
 from manyviews.contracts import Encoder, Method, Recipe
 from manyviews.data.dataset import Data
+from manyviews.errors import InputError
 
 
 def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: Any) -> tuple[Method, Recipe]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def loaded(reference: str, size: int | None, device: str) -> Model:
     return load(reference, size, device=device)
 
 
-def as_pictures(X: Any) -> Sequence[Any]:
+def as_pictures(X: Any) -> Any:
     """Something with a length and rows. Raises InputError for what holds no pictures."""
     if hasattr(X, "iloc"):
         X = X.squeeze(1).tolist() if getattr(X, "ndim", 1) == 2 else X.tolist()

@@ -179,13 +179,13 @@ def policies() -> list[str]:
 
 
 def devices_here() -> int:
-    """GPUs, or cores where there is none; what torchrun and SLURM started is theirs to count."""
+    """GPUs, or cores (at least two) where there is none; what torchrun and SLURM started is theirs to count."""
     import torch
 
     from manyviews.app.launch import from_outside
 
     outside = from_outside()
-    return max(torch.cuda.device_count() or os.cpu_count() or 1, outside[0] if outside else 1)
+    return max(torch.cuda.device_count() or max(2, os.cpu_count() or 1), outside[0] if outside else 1)
 
 
 def complete(options: Options, data: Data, reasons: list[str]) -> Options:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +57,9 @@ class Probe:
         ]
         return {"alignment": alignment(*pair)} if len(pair) == 2 and all(bool(z.isfinite().all()) for z in pair) else {}
 
-    def look(self, encoder: Encoder, policy: images.Policy, device: str, count: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def look(
+        self, encoder: Encoder, policy: Callable[[View, Counter], dict[str, Any]], device: str, count: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         rows = np.arange(len(self.data))[:count]
         return extract(encoder, self.data.batches(np.array_split(rows, max(1, len(rows) // LEAST))), policy, device)
 
@@ -78,5 +82,7 @@ def collapsed(row: dict[str, float]) -> str | None:
     if math.isnan(flat) or math.isnan(rank):
         return f"the embeddings are not finite; {remedy}, or --precision 32"
     if flat < FLAT or rank < LINE:
-        return f"the encoder has collapsed: it gives nearly the same vector for every sample (spread {flat:.4f} of at most 1, effective rank {rank:.1f}); {remedy}"
+        return (
+            f"the encoder has collapsed: it gives nearly the same vector for every sample (spread {flat:.4f} of at most 1, effective rank {rank:.1f}); {remedy}"
+        )
     return None

@@ -131,7 +131,7 @@ class Between:
             row = self.probe(encoder, str(self.fabric.device))
             if step is not None:
                 reason = collapsed(row) or ""
-                if row["probe"] >= self.best or (step.number == step.steps and self.best == -math.inf):
+                if not reason and (row["probe"] >= self.best or (step.number == step.steps and self.best == -math.inf)):
                     self.best = row["probe"]
                     self.keep(encoder)
         self.method.train()

@@ -8,7 +8,6 @@ views an object, 32 x 32. Nothing is downloaded and nothing is stored: the same 
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
 
@@ -71,7 +70,7 @@ def render(parts: list, rng: np.random.Generator, count: int, side: int) -> np.n
     px, py = np.meshgrid(axis, -axis)
     pixels = np.stack([px, py, np.full_like(px, 3.0)], -1).reshape(-1, 3)
     turn = rotations(rng, count)
-    light = rng.normal(size=(count, 3)) + [0, 0.8, 1.5]
+    light = rng.normal((0, 0.8, 1.5), size=(count, 3))
     light /= np.linalg.norm(light, axis=1, keepdims=True)
     colours = np.clip(rng.uniform(0.25, 1, (count, 1, 3)) + rng.normal(0, 0.08, (count, len(parts), 3)), 0, 1)
     background = rng.uniform(0, 1, (count, 3))

@@ -18,6 +18,7 @@ from torch import Tensor
 from manyviews.contracts import View
 from manyviews.data.loading import prefetch
 from manyviews.errors import InputError
+from manyviews.nn import memory
 
 
 @dataclasses.dataclass
@@ -245,5 +246,6 @@ class Unreadable(ValueError):
 
 def stack(samples: list[np.ndarray]) -> Tensor | list[Tensor]:
     """One tensor where all shapes agree, else a list."""
-    tensors = [torch.from_numpy(np.ascontiguousarray(a)) for a in samples]
-    return torch.stack(tensors) if tensors and len({t.shape for t in tensors}) == 1 else tensors
+    if len({(a.shape, a.dtype) for a in samples}) == 1:
+        return torch.from_numpy(np.stack(samples, out=memory.empty((len(samples), *samples[0].shape), samples[0].dtype)))
+    return [torch.from_numpy(np.ascontiguousarray(a)) for a in samples]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from manyviews.data.dataset import Unreadable
+from manyviews.nn import memory
 
 ENDINGS = """.jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .tif .tiff .webp .avif .avifs .ppm .pgm .pbm .pnm .pfm .jp2 .j2k .j2c .jpc .jpf
 .jpx .tga .icb .vda .vst .ico .cur .icns .pcx .dcx .sgi .bw .rgb .rgba .qoi .psd .dds .blp .fit .fits .ftc .ftu .im .msp .ras .xbm .xpm .fli .flc .pxr
@@ -95,9 +96,11 @@ def from_jpeg(raw: bytes, pixels: int) -> np.ndarray | None:
         # the smallest scale in eighths with both sides >= least, up to 1/2: turbo takes longer for 5/8 to 7/8 than for all of it;
         # strict: a warning, such as a premature end, is an error
         least = min(pixels, height, width)
-        picture = simplejpeg.decode_jpeg(
-            raw, colorspace="GRAY" if space.upper() == "GRAY" else "RGB", min_height=least, min_width=least, min_factor=2 if least else 1, strict=True
-        )
+        scale = {"min_height": least, "min_width": least, "min_factor": 2 if least else 1}
+        height, width, *_ = simplejpeg.decode_jpeg_header(raw, **scale)
+        colours = "GRAY" if space.upper() == "GRAY" else "RGB"
+        buffer = memory.empty((height, width, 1 if colours == "GRAY" else 3), np.uint8)
+        picture = simplejpeg.decode_jpeg(raw, colorspace=colours, strict=True, buffer=buffer, **scale)
     except Unreadable:
         raise
     except ValueError as error:

@@ -40,7 +40,7 @@ def minimize(
 ) -> Minimum:
     """Minimizes from `start` until the largest entry of each gradient is at most `tolerance`, or `steps` are done, or nothing gets better.
 
-    noise: how far values may be off, relatively; some steps that gain less than this in all are the end.
+    noise: how far values may be off, relatively; some steps that gain less than this in all, and do not make the gradient smaller, are the end.
     """
     patience, trials = (6, 12) if noise < 1e-6 else (3, 4)
     shape = start.shape[1:]
@@ -50,14 +50,15 @@ def minimize(
     values, converged, evaluations = value.clone(), torch.zeros(len(start), dtype=torch.bool), 1
     history: list[tuple[Tensor, Tensor, Tensor]] = []  # (s, y, 1 / s.y) of each of the last steps
     failed = torch.zeros(len(start), dtype=torch.bool)
-    lowest, since = value.clone(), torch.zeros(len(start))
+    lowest, flattest, since = value.clone(), gradient.abs().amax(1), torch.zeros(len(start))
     for _ in range(steps + 1):
         small = gradient.abs().amax(1) <= tolerance
         leave = small | failed
         if leave.any():
             solution[which[leave]], values[which[leave]], converged[which[leave]] = w[leave], value[leave], small[leave]
             stay = ~leave
-            w, value, gradient, which, lowest, since = w[stay], value[stay], gradient[stay], which[stay], lowest[stay], since[stay]
+            w, value, gradient, which = w[stay], value[stay], gradient[stay], which[stay]
+            lowest, flattest, since = lowest[stay], flattest[stay], since[stay]
             history = [(s[stay], y[stay], r[stay]) for s, y, r in history]
         if not len(which):
             break
@@ -70,8 +71,9 @@ def minimize(
         sy = (s * y).sum(1)
         history = [*history[max(0, len(history) - memory + 1) :], (s, y, torch.where(sy > 1e-10 * (y * y).sum(1), 1 / sy, 0.0))]
         w, value, gradient = new, new_value, new_gradient
-        better = value < lowest - noise * lowest.abs()
-        lowest, since = torch.where(better, value, lowest), torch.where(better, 0, since + 1)
+        largest = gradient.abs().amax(1)
+        better = (value < lowest - noise * lowest.abs()) | (largest < 0.9 * flattest)
+        lowest, flattest, since = torch.minimum(value, lowest), torch.minimum(largest, flattest), torch.where(better, 0, since + 1)
         failed |= since >= patience
     else:
         solution[which], values[which] = w, value

@@ -35,13 +35,13 @@ class Corruption:
     """What is done to pictures in [0, 1], and how much of it for each severity; `per_pixel` levels are lengths."""
 
     act: Callable[[Tensor, float, Counter, Tensor], Tensor]  # (pictures, level, randomness, index) -> pictures, not clamped
-    small: tuple[float, ...]
-    large: tuple[float, ...]
+    small: tuple[float | int, ...]
+    large: tuple[float | int, ...]
     per_pixel: bool = False
 
     def level(self, severity: int, side: int) -> float:
         levels, usual = (self.small, SMALL_SIDE) if side <= SMALL else (self.large, LARGE_SIDE)
-        return levels[severity - 1] * (side / usual if self.per_pixel else 1)
+        return float(levels[severity - 1] * (side / usual if self.per_pixel else 1))
 
 
 def gaussian_noise(x: Pictures, level: float, counter: Counter, index: Int[Tensor, "batch"]) -> Pictures:

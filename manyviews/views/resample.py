@@ -21,6 +21,7 @@ from torch import Tensor
 
 from manyviews.errors import InputError
 from manyviews.groups import Colour
+from manyviews.nn import memory
 
 Pictures = Tensor | Sequence[Tensor]  # (count, height, width, channels), or a list of (height, width, channels)
 TOP = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.float32: 1.0}
@@ -86,7 +87,7 @@ def compiled() -> ModuleType | None:
 def by_kernels(kernels: ModuleType, x: Pictures, matrix: Tensor, size: int, sigma: Tensor | None) -> tuple[Tensor, Tensor, float]:
     """Views, means, and the most that a map shrinks; views that shrink by more than FARTHEST are left out."""
     views, channels = len(matrix), x[0].shape[-1]
-    out = torch.from_numpy(np.empty((views, channels, size, size), np.float32))  # NumPy asks for large pages, PyTorch does not
+    out = torch.from_numpy(memory.empty((views, channels, size, size), np.float32))
     means = torch.empty(views, channels, dtype=torch.float64)
     maps, sigmas = matrix.detach().double().contiguous().numpy(), (torch.zeros(views) if sigma is None else sigma.float()).contiguous().numpy()
     pictures = [x.contiguous()] if isinstance(x, Tensor) else [a.contiguous()[None] for a in x]

@@ -22,6 +22,7 @@ from manyviews.app.cli import main
 from manyviews.app.options import Options, resolve
 from manyviews.app.pretrain import pretrain, repeat
 from manyviews.app.run import read_metrics
+from manyviews.contracts import Encoder, View
 from manyviews.errors import InputError
 from manyviews.train import checkpoint
 from manyviews.train.fit import Diverged
@@ -151,6 +152,37 @@ def test_a_rate_that_blows_up_stops_with_the_views_saved_and_advice(pictures: Pa
         pretrain(pictures, out=tmp_path / "run", steps=40, lr=1e30, optimizer="sgd", warmup=0.0, **TINY)
     views = load_file(tmp_path / "run" / "diverged.safetensors")
     assert views["v.x"].shape == (12, 3, 16, 16) and views["v.index"].shape == (12,)
+
+
+def test_a_collapsed_encoder_stops_the_run_with_the_views_saved_and_advice(pictures: Path, tmp_path: Path) -> None:
+    class Same(training.Probe):
+        """Looks at an encoder that gives every picture the same vector from step 2 on."""
+
+        def __call__(self, encoder: Any, device: str = "cpu") -> dict[str, float]:
+            if self.looks:
+                encoder = Constant(encoder.dim)
+            self.looks += 1
+            return super().__call__(encoder, device)
+
+        looks = 0
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training, "Probe", Same)
+        with pytest.raises(Diverged, match=r"try .*diverged\.safetensors"):
+            pretrain(pictures, out=tmp_path / "run", steps=6, probe_every=2, **TINY)
+    assert load_file(tmp_path / "run" / "diverged.safetensors")["w.x"].shape == (12, 3, 16, 16)
+    assert not (tmp_path / "run" / "encoder.safetensors").exists() and not (tmp_path / "run" / "last.ckpt").exists()
+
+
+class Constant(Encoder):
+    """A collapsed encoder."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, view: View) -> torch.Tensor:
+        return torch.ones(len(view), self.dim)
 
 
 def test_diverging_is_exit_status_1_without_a_traceback(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manyviews.nn import torchvision_schemas
 from manyviews.nn.distributed import BatchNorm, average, gather, rank, rank_mean, synchronise_batch_norm, total, world
 
 
@@ -102,6 +103,7 @@ def test_one_process_gathers_and_sums_nothing() -> None:
 
 
 def test_replacing_batch_normalisation_keeps_names_parameters_buffers_and_fused_activations() -> None:
+    torchvision_schemas.declare()
     from timm.layers import BatchNormAct2d
 
     module = nn.Sequential(nn.Conv2d(3, 5, 1), BatchNormAct2d(5, act_layer=nn.SiLU), nn.Sequential(nn.BatchNorm2d(5)))

@@ -196,7 +196,7 @@ def test_views_of_every_kind_of_picture_are_in_the_unit_range(kind: str, channel
         x = [(a * 65535).int().to(torch.uint16) for a in x]
     for view in flat(images.byol(16)(samples(x), Counter(0, 0))):
         assert view.x.shape == (4, channels, 16, 16)
-        assert 0 <= float(view.x.min()) and float(view.x.max()) <= 1 and float(view.x.std()) > 0.01
+        assert float(view.x.min()) >= 0 and float(view.x.max()) <= 1 and float(view.x.std()) > 0.01
 
 
 def test_the_same_picture_in_8_and_16_bits_and_as_floats_gives_the_same_view() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 # SimCLR's own recipe is for long training with large batches; this one is for 500 steps
-RECIPE = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4, "views": "shuffled_colours", "temperature": 0.2}
+RECIPE: dict[str, Any] = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4, "views": "shuffled_colours", "temperature": 0.2}
 
 
 def free(wanted: Path) -> Path:
