@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,13 +81,16 @@ def measure(train: Labelled, test: Labelled, rounds: int) -> list[dict[str, floa
                 since = time.perf_counter()
                 answers = predict()
                 seconds.setdefault((task, side), []).append(time.perf_counter() - since)
+                print(f"{task} {side}: {seconds[task, side][-1]:.1f} s", file=sys.stderr)
                 points[task, side] = 100 * float((answers == test.y).double().mean())
     rows: list[dict[str, float | str]] = []
     for (task, side), times in seconds.items():
         theirs = statistics.median(seconds[task, "scikit-learn"])
         median = statistics.median(times)
         gap = points[task, side] - points[task, "scikit-learn"]
-        rows.append({"task": task, "side": side, "seconds": median, "ratio": theirs / median, "accuracy": points[task, side], "gap": gap, "goal": GOALS.get(side, 1.0)})
+        rows.append(
+            {"task": task, "side": side, "seconds": median, "ratio": theirs / median, "accuracy": points[task, side], "gap": gap, "goal": GOALS.get(side, 1.0)}
+        )
     return rows
 
 
@@ -106,7 +110,11 @@ def main(argv: list[str] | None = None) -> list[dict[str, float | str]]:
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(args.threads)
-    size = {"rows": 4000, "queries": 1000, "dim": 64, "classes": 10, "separation": 1.1} if args.small else {"rows": 50_000, "queries": 10_000, "dim": 512, "classes": 100, "separation": 1.1}
+    size = (
+        {"rows": 4000, "queries": 1000, "dim": 64, "classes": 10, "separation": 1.1}
+        if args.small
+        else {"rows": 50_000, "queries": 10_000, "dim": 512, "classes": 100, "separation": 1.1}
+    )
     train, test = features(**size)
     with threadpool_limits(args.threads):
         rows = measure(train, test, 1 if args.small else args.rounds)

@@ -18,6 +18,7 @@ import dataclasses
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -142,6 +143,7 @@ def measure(folder: Path, batch: int, steps: int, rounds: int) -> dict[str, floa
     for _ in range(rounds):
         for name, turn in turns.items():
             seconds[name].append(turn(steps) / steps)
+            print(f"{name}: {seconds[name][-1]:.3f} s a step", file=sys.stderr)
     table = {name: statistics.median(values) for name, values in seconds.items()}
     pairs = zip(seconds["from files"], seconds["lightly"], seconds["in memory"], strict=True)
     ratios = [(theirs / ours, ours / memory) for ours, theirs, memory in pairs]

@@ -1,10 +1,10 @@
 """manyviews: one representation from many views.
 
-    import manyviews as mv
+import manyviews as mv
 
-    run = mv.pretrain("photos/", method="simclr", encoder="resnet18_small")
-    run.evaluate("labelled/"); run.embed("photos/"); run.report()
-    encoder = mv.load("runs/first")
+run = mv.pretrain("photos/", method="simclr", encoder="resnet18_small")
+run.evaluate("labelled/"); run.embed("photos/"); run.report()
+encoder = mv.load("runs/first")
 """
 
 from __future__ import annotations

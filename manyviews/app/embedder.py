@@ -1,7 +1,7 @@
 """`mv.Embedder`: a model as a scikit-learn transformer, from pictures to vectors.
 
-    pipeline = make_pipeline(mv.Embedder("runs/first"), LogisticRegression())
-    pipeline.fit(paths, labels).predict(more_paths)
+pipeline = make_pipeline(mv.Embedder("runs/first"), LogisticRegression())
+pipeline.fit(paths, labels).predict(more_paths)
 """
 
 from __future__ import annotations

@@ -153,7 +153,11 @@ def evaluate(
     train, test = split(data, seed)
     parts = [prepare(part, opened) for part in (train, test, validation(data)) if part is not None]
     scores: dict[str, dict[str, Score]] = {}
-    encoders = {"trained": lambda: opened.encoder, "untrained": lambda: opened.untrained().encoder, "raw input": lambda: raw_input}
+    encoders: dict[str, Callable[[], Callable[[View], Tensor]]] = {
+        "trained": lambda: opened.encoder,
+        "untrained": lambda: opened.untrained().encoder,
+        "raw input": lambda: raw_input,
+    }
     for who, encoder in encoders.items():
         side = min(opened.size, RAW) if who == "raw input" else opened.size
         with said(who, quiet) as say:

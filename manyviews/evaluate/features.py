@@ -26,8 +26,8 @@ def extract(
             view = policy(samples.to(device), Counter(0, 0))["v"]
             features.append(encoder(view).float().cpu())
             indices.append(view.index.cpu())
-    if training:
-        encoder.train()  # type: ignore[union-attr]
+    if isinstance(encoder, nn.Module):
+        encoder.train(training)
     if not features:
         return torch.empty(0, 0), torch.empty(0, dtype=torch.int64)
     return torch.cat(features), torch.cat(indices)

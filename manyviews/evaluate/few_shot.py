@@ -21,7 +21,9 @@ from manyviews.evaluate.scores import Labelled, Score, bootstrap
 CHUNK = 50  # episodes that are solved together
 
 
-def few_shot(train: Labelled, test: Labelled, shots: tuple[int, ...] = (1, 5), ways: int = 5, queries: int = 15, episodes: int = 600, seed: int = 0) -> dict[str, Score]:
+def few_shot(
+    train: Labelled, test: Labelled, shots: tuple[int, ...] = (1, 5), ways: int = 5, queries: int = 15, episodes: int = 600, seed: int = 0
+) -> dict[str, Score]:
     """Mean accuracy over episodes, with a bootstrap interval over them; for each number of labelled samples a class, and each classifier.
 
     Classes with too few samples are left out, and so is a number of shots that fewer than two classes have.

@@ -33,7 +33,7 @@ def neighbours(
     size = max(1, min(512, CHUNK // len(bank)))
     rounded = bank.to(products)
     rounding = max(float((a.float() - b).norm(dim=1).max()) for a, b in zip(rounded.split(4096), bank.split(4096), strict=True))
-    found = []
+    found: list[tuple[Tensor, Tensor]] = []
     for part, own in zip(queries.split(size), exclude.split(size), strict=True):
         if products == torch.float32 or len(bank) < 16 * k:
             found.append(torch.topk(similarities(part, bank, own), k, dim=1))

@@ -85,7 +85,9 @@ def evaluate(objective: Objective, w: Tensor, which: Tensor, shape: torch.Size) 
     return value.double(), gradient.flatten(1)
 
 
-def two_loops(gradient: Float[Tensor, "problems n"], history: list[tuple[Tensor, Tensor, Tensor]], initial: Callable[[Tensor], Tensor]) -> Float[Tensor, "problems n"]:
+def two_loops(
+    gradient: Float[Tensor, "problems n"], history: list[tuple[Tensor, Tensor, Tensor]], initial: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "problems n"]:
     """The inverse Hessian that `history` tells of, times the gradient; pairs with 1 / s.y = 0 are passed over."""
     q, alphas = gradient, []
     for s, y, r in reversed(history):
@@ -120,7 +122,9 @@ def search(
     best, best_value, best_gradient = w.clone(), value.clone(), gradient.clone()
     open_ = torch.arange(len(w))
     moved = torch.zeros(len(w), dtype=torch.bool)
-    for count in range(1, trials + 1):
+    count = 0
+    while len(open_) and count < trials:
+        count += 1
         t = step[open_]
         trial = w[open_] + t[:, None].float() * direction[open_]
         found, slopes = evaluate(objective, trial, which[open_], shape)
@@ -135,6 +139,4 @@ def search(
         inside = torch.where(parabola.isfinite(), parabola, torch.zeros_like(t)).clamp(low[open_] + 0.1 * width, low[open_] + 0.5 * width)
         step[open_] = torch.where(width.isfinite(), inside, 4 * t)
         open_ = open_[~(enough & flat)]
-        if not len(open_):
-            break
     return best, best_value, best_gradient, ~moved, count

@@ -57,7 +57,9 @@ def linear(
     return fit(fitted, penalties, products, tolerance)[0]
 
 
-def fit(train: Labelled, penalties: tuple[float, ...], products: torch.dtype = torch.float32, tolerance: float = 1e-5, standardise: bool = True) -> list[Linear]:
+def fit(
+    train: Labelled, penalties: tuple[float, ...], products: torch.dtype = torch.float32, tolerance: float = 1e-5, standardise: bool = True
+) -> list[Linear]:
     """Minimizes, for each penalty, the mean cross-entropy plus penalty / 2 times the squared weights (not the biases) of standardised features.
 
     Stops when no entry of the gradient exceeds `tolerance` in size. products: bfloat16 goes there with products in that precision, and the last
@@ -156,8 +158,6 @@ def newton_at_zero(x: Float[Tensor, "rows dim"], classes: int, penalties: Float[
         return torch.cat([torch.stack(solved), classes * gradient[:, -1:]], 1)
 
     return precondition
-
-
 
 
 def factor(matrix: Float[Tensor, "dim dim"], penalty: float) -> Float[Tensor, "dim dim"]:

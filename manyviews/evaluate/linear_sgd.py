@@ -30,7 +30,9 @@ class Heads:
         return (x.float() @ self.weight[:, :-1] + self.weight[:, -1:]).nan_to_num(-torch.inf).argmax(-1)
 
 
-def linear_sgd(train: Labelled, validation: Labelled | None = None, rates: tuple[float, ...] = RATES, seed: int = 0, epochs: int = 100, batch: int = 256) -> Heads:
+def linear_sgd(
+    train: Labelled, validation: Labelled | None = None, rates: tuple[float, ...] = RATES, seed: int = 0, epochs: int = 100, batch: int = 256
+) -> Heads:
     """The head with the rate that is best on `validation`, or else on a fifth of the training rows; trained then on both."""
     fitted = train
     if len(rates) > 1:

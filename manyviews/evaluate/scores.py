@@ -23,7 +23,9 @@ class Labelled:
     def __post_init__(self) -> None:
         bad = int((~self.x.isfinite().all(1)).sum())
         if bad:
-            raise InputError(f"{bad:,} of {len(self.x):,} feature vectors are not finite: the encoder has diverged, or its input has NaN; take an earlier checkpoint")
+            raise InputError(
+                f"{bad:,} of {len(self.x):,} feature vectors are not finite: the encoder has diverged, or its input has NaN; take an earlier checkpoint"
+            )
         if len(self.y) and not 0 <= int(self.y.min()) <= int(self.y.max()) < self.classes:
             raise InputError(f"labels go from {int(self.y.min())} to {int(self.y.max())}; expected 0 to {self.classes - 1}")
 

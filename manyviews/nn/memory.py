@@ -28,7 +28,7 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         block = _waiting[size].pop()
     except (KeyError, IndexError):
         block = np.empty(size, np.uint8)
-    lent = np.frombuffer(memoryview(block)[:count], kind)  # over a memoryview: views of views then refer to this array, and keep it
+    lent = np.frombuffer(block.data[:count], kind)  # over a memoryview: views of views then refer to this array, and keep it
     weakref.finalize(lent, _come_back, block).atexit = False
     return lent.reshape(shape)
 

@@ -126,7 +126,7 @@ def strip_height(size):
 @compiled
 @no_type_check
 def upright(x, start, height, width, channels, top, ay, by, ax, bx, size, k, out, o, mean, memory, low_y, low_x, w_y, w_x, seen_y, seen_x):
-    """The picture at x[start:] (height, width, channels), of which view place (x, y) shows (ax x + bx, ay y + by): out[o:] (channels, size, size) and its mean."""
+    """out[o:] (channels, size, size) at (x, y) shows the picture x[start:] (height, width, channels) at (ax x + bx, ay y + by). And its mean."""
     taps_y = table(ay, by, height, size, k, low_y, w_y, seen_y)
     taps_x = table(ax, bx, width, size, k, low_x, w_x, seen_x)
     w_y *= np.float32(1 / top)

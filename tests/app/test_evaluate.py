@@ -161,3 +161,10 @@ def test_looks_take_a_fiftieth_of_the_work_where_they_can() -> None:
     assert affordable(steps=500, batch=256, looks=20) == 768
     assert affordable(steps=10**6, batch=256, looks=20) == 2000
     assert affordable(steps=10, batch=16, looks=10) == 256
+
+
+def test_help_names_every_measurement(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert ", ".join(EVALUATORS) + " (default: all but the last)" in said

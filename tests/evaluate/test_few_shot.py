@@ -118,7 +118,11 @@ def test_the_fraction_of_all_labels_is_the_linear_probe() -> None:
 
 def test_robustness_averages_severities_and_then_corruptions() -> None:
     y = torch.tensor([0, 1, 0, 1])
-    looks = [("noise", torch.tensor([[0.0], [1], [0], [1]]), y), ("noise", torch.tensor([[0.0], [0], [0], [0]]), y), ("blur", torch.tensor([[0.0], [1], [1], [1]]), y)]
+    looks = [
+        ("noise", torch.tensor([[0.0], [1], [0], [1]]), y),
+        ("noise", torch.tensor([[0.0], [0], [0], [0]]), y),
+        ("blur", torch.tensor([[0.0], [1], [1], [1]]), y),
+    ]
     scores = robustness(lambda x: x[:, 0].long(), iter(looks))
     assert scores["corrupted by noise"].value == pytest.approx(0.75)
     assert scores["corrupted by blur"].value == pytest.approx(0.75)

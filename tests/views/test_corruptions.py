@@ -30,7 +30,7 @@ def test_pictures_of_any_channels_stay_pictures_and_get_worse_with_severity(name
     clean = view.x.permute(0, 3, 1, 2) / 255
     harm = [float((seen(name, s, view) - clean).abs().mean()) for s in (1, 5)]
     x = seen(name, 5, view)
-    assert x.shape == clean.shape and 0 <= float(x.min()) and float(x.max()) <= 1
+    assert x.shape == clean.shape and float(x.min()) >= 0 and float(x.max()) <= 1
     assert 0 < harm[0] < harm[1]
 
 
@@ -90,3 +90,11 @@ def test_levels_follow_the_side() -> None:
     blur = CORRUPTIONS["gaussian blur"]
     assert blur.level(5, 32) == 1.0 and blur.level(5, 64) == 2.0 and blur.level(5, 224) == 6.0 and blur.level(5, 448) == 12.0
     assert CORRUPTIONS["jpeg"].level(1, 32) == 80 and CORRUPTIONS["jpeg"].level(1, 224) == 25
+
+
+def test_half_the_pixels_are_means_of_four() -> None:
+    from manyviews.views.corruptions import pixelate
+
+    x = torch.rand(2, 3, 8, 8)
+    means = torch.nn.functional.avg_pool2d(x, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(pixelate(x, 0.5, Counter(0, 0), torch.arange(2)), means)

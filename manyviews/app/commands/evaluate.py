@@ -8,7 +8,9 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run folder, timm:NAME, untrained:NAME or a .safetensors file")
-    parser.add_argument("data", metavar="DATA", nargs="?", help="labelled data: class folders, arrays with labels, builtin, ... (default: what the run learned from)")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", help="labelled data: class folders, arrays with labels, builtin, ... (default: what the run learned from)"
+    )
     parser.add_argument(
         "--only",
         nargs="+",
@@ -25,7 +27,11 @@ def run(args: argparse.Namespace) -> None:
     from manyviews.app.evaluate import evaluate
     from manyviews.errors import InputError
 
-    problems = [f"--{name} {value}: must be at least {least}" for name, value, least in (("size", args.size, 8), ("seed", args.seed, 0)) if value is not None and value < least]
+    problems = [
+        f"--{name} {value}: must be at least {least}"
+        for name, value, least in (("size", args.size, 8), ("seed", args.seed, 0))
+        if value is not None and value < least
+    ]
     if args.out and args.out.is_dir():
         problems.append(f"--out {args.out} is a folder; name a file in it, e.g. {args.out / 'evaluation.json'}")
     if problems:
