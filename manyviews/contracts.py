@@ -117,6 +117,7 @@ class Recipe:
     final_weight_decay: float | None = None  # cosine towards it; None: constant
     warmup: float = 0.1  # share of the training
     final_lr: float = 0.0  # as a share of lr
+    vector_lr: float = 1.0  # of biases and normalisations, as a share of lr
     clip: float | None = None  # norm of the gradient
     betas: tuple[float, float] = (0.9, 0.999)
 

@@ -45,7 +45,7 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
     """The run in `out`, from `state` (a checkpoint) or from the first step."""
     fabric = launch.make_fabric(options.devices, options.precision, options.strategy)
     out = Path(fabric.broadcast(str(out)))  # a folder named by the time has as many names as there are processes
-    method, recipe = assemble(options, data)
+    method, recipe = assemble(options, data, quiet)
     policy = getattr(images, recipe.views)(options.size)
     check_roles(method, list(policy.roles))
     method.to(fabric.device)
@@ -178,13 +178,13 @@ class Between:
         return f"{self.out}: {self.last - self.start:,} steps in {seconds:.0f} s, {self.probe.name} {self.best:.3f}{untrained}"
 
 
-def assemble(options: Options, data: Data) -> tuple[Method, Recipe]:
+def assemble(options: Options, data: Data, quiet: bool = False) -> tuple[Method, Recipe]:
     """The method around its encoder, both with weights that the seed alone decides, and the recipe with the user's changes."""
     encoder = build_encoder(options.encoder, options.channels or 3, options.size or 32, seed=options.seed)
     if options.weights:
         from manyviews.backbones.pretrained import load_weights
 
-        load_weights(encoder, options.weights)
+        launch.say(load_weights(encoder, options.weights), quiet)
     torch.manual_seed(options.seed)
     method, recipe = build_method(options.method, encoder, data, **options.settings)
     changes = {name: getattr(options, name) for name in ("views", "optimizer", "weight_decay", "warmup", "clip") if getattr(options, name) not in (None, "")}

@@ -63,7 +63,7 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, lr: float, progre
     if recipe.final_weight_decay is not None:
         decay = cosine(recipe.weight_decay, recipe.final_weight_decay, progress)
     for group in optimizer.param_groups:
-        group["lr"] = lr if group["fixed"] else rate
+        group["lr"] = (lr if group["fixed"] else rate) * (1.0 if group["decays"] else recipe.vector_lr)
         if group["decays"]:
             group["weight_decay"] = decay
     return rate

@@ -113,6 +113,13 @@ def test_what_has_a_fixed_rate_keeps_it_from_the_first_step_to_the_last() -> Non
         assert rates[id(net.body.weight)] == rates[id(net.body.bias)] == rate
 
 
+def test_biases_and_normalisations_may_learn_at_a_share_of_the_rate() -> None:
+    recipe = Recipe(optimizer="sgd", warmup=0.0, vector_lr=0.024)
+    optimizer = build_optimizer(Net(), recipe, 0.2)
+    schedule(optimizer, recipe, 0.2, 0.0)
+    assert {group["decays"]: group["lr"] for group in optimizer.param_groups} == {True: 0.2, False: pytest.approx(0.0048)}
+
+
 def test_an_unknown_optimizer_is_answered_with_the_nearest() -> None:
     with pytest.raises(InputError, match="lars"):
         build_optimizer(Net(), Recipe(optimizer="larz"), 0.1)
