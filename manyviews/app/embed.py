@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import torch
 
 from manyviews.app.model import Model, load
+from manyviews.app.options import GIVEN
 from manyviews.data.dataset import Data
 from manyviews.data.opening import open_data
 from manyviews.errors import InputError
@@ -112,9 +113,11 @@ def embed(model: str | Path | Model, data: Any, out: str | Path | None = None, *
 
     Samples that cannot be read are skipped, counted and listed in OUT.quarantine.csv. Raises InputError when they are more than `max_bad`.
     """
+    if isinstance(data, str) and data == GIVEN:
+        raise InputError("this run was trained on data given in Python, of which it keeps no copy; say what to embed")
     given = str(model.name) if isinstance(model, Model) else str(model)
     model = model if isinstance(model, Model) else load(model, device="cuda" if torch.cuda.is_available() else "cpu")
-    source, data = ("" if isinstance(data, Data | np.ndarray) else str(data)), dataclasses.replace(open_data(data), max_bad=max_bad).in_channels(model.channels)
+    source, data = (str(data) if isinstance(data, str | Path) else ""), dataclasses.replace(open_data(data), max_bad=max_bad).in_channels(model.channels)
     schema = schema_of(model, data, anchored(given), anchored(source))
     parts = stream(model, data, schema, batch, threads)
     if out is None:

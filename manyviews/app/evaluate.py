@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyviews.app.model import Model, load
+from manyviews.app.options import GIVEN
 from manyviews.app.run import Run
 from manyviews.contracts import View
 from manyviews.counters import Counter
@@ -35,6 +36,7 @@ from manyviews.evaluate.linear_sgd import linear_sgd
 from manyviews.evaluate.retrieval import retrieval
 from manyviews.evaluate.robustness import robustness
 from manyviews.evaluate.scores import Labelled, Score, accuracy
+from manyviews.nn.hardware import has_bf16
 from manyviews.train.checkpoint import atomic
 from manyviews.views import images
 from manyviews.views.corruptions import CORRUPTIONS, corrupted
@@ -96,7 +98,7 @@ USUAL = tuple(name for name in EVALUATORS if name != "linear_sgd")  # which take
 
 @dataclasses.dataclass
 class Evaluation:
-    """Scores by model and measure. Printed, it is a table."""
+    """Scores by model and measure. Printed, it is a table. `data` is what was tested on, how it was split, and whether the run had learned from it."""
 
     data: str
     scores: dict[str, dict[str, Score]]  # who -> measure -> score
@@ -138,18 +140,23 @@ def evaluate(
     size: int | None = None,
     precision: str = "32",
     quiet: bool = False,
+    max_bad: float = 0.2,
+    save: bool = True,
 ) -> Evaluation:
     """Scores of `model`, its untrained twin and the raw input on labelled data.
 
-    model: whatever `load` accepts, or a Model or a Run; a run's result is also written to its evaluation.json. data: by default the run's own.
-    only: names of EVALUATORS (by default USUAL). precision: of the encoder and of large products, 32 or bf16. Raises InputError.
+    model: whatever `load` accepts, or a Model or a Run; a run's result is also written to its evaluation.json, but for `save=False`. data: by default
+    the run's own. only: names of EVALUATORS (by default USUAL). precision: of the encoder and of large products, 32 or bf16. max_bad: the largest share
+    of samples that may be unreadable. Raises InputError.
     """
     chosen = choose(only, precision)
     reference, folder, data = resolve(model, data)
-    data = open_data(data)
+    data = dataclasses.replace(open_data(data), max_bad=max_bad)
     if data.labels is None:
         raise InputError(f"evaluation needs labels, and {data.describe()} has none; put each class into a folder of its own")
     opened = reference if isinstance(reference, Model) else load(reference, size, device="cuda" if torch.cuda.is_available() else "cpu")
+    if precision == "bf16" and not has_bf16("cpu") and not quiet:
+        print("this processor has no bf16: neighbours and linear probes use float32 products, faster here and no less exact", file=sys.stderr)
     train, test = split(data, seed)
     parts = [prepare(part, opened) for part in (train, test, validation(data)) if part is not None]
     scores: dict[str, dict[str, Score]] = {}
@@ -168,8 +175,13 @@ def evaluate(
                 say(name)
                 scores[who].update(EVALUATORS[name](case))
     about = {"model": opened.name, "hash": opened.hash(), "fingerprint": data.fingerprint(), "seed": seed, "precision": precision, "test": len(case.test)}
-    found = Evaluation(f"{data.describe()}; {train.said}" if train.said else data.describe(), scores, about)
-    if folder is not None:
+    notes = [
+        data.describe(),
+        train.said,
+        "the run had learned from all of these samples, those tested on included" * learned(folder, data, about["fingerprint"]),
+    ]
+    found = Evaluation("; ".join(filter(None, notes)), scores, about)
+    if folder is not None and save:
         found.save(folder / FILE)
     return found
 
@@ -196,19 +208,27 @@ def resolve(model: str | Path | Model | Run, data: Any) -> tuple[str | Path | Mo
         model = model.path
     folder = None if isinstance(model, Model) or not (Path(model) / "run.json").is_file() else Path(model)
     if data is None:
-        given = Run(folder).config.get("options", {}).get("data", "") if folder else ""
-        if not given or given.startswith("<"):
-            raise InputError(f"name the labelled data to evaluate {model.name if isinstance(model, Model) else model} on")
-        data = given
+        data = Run(folder).config.get("options", {}).get("data", "") if folder else ""
+    if isinstance(data, str) and data in ("", GIVEN):
+        why = ": the run keeps no copy of data that was given in Python" if data else ""
+        raise InputError(f"name the labelled data to evaluate {model.name if isinstance(model, Model) else model} on{why}")
     return model, folder, data
 
 
+def learned(folder: Path | None, data: Data, fingerprint: str) -> bool:
+    """Whether the run was trained on the rows that are tested on: on this very data, which has no split of its own."""
+    return folder is not None and "split" not in data.columns and Run(folder).config.get("data", {}).get("fingerprint") == fingerprint
+
+
 def validation(data: Data) -> Data | None:
-    """The data's own labelled validation rows, where they are not what is tested on."""
+    """The data's own labelled validation rows, where they are not what is tested on, as they are where no test row has a label."""
     own = data.columns.get("split")
-    if own is None or data.labels is None or "test" not in own or "train" not in own:
+    if own is None or data.labels is None:
         return None
-    rows = (own == "validation") & (data.labels >= 0)
+    known = data.labels >= 0
+    if not all((known & (own == name)).any() for name in ("train", "test")):
+        return None
+    rows = known & (own == "validation")
     return data.select(rows) if rows.any() else None
 
 

@@ -108,12 +108,15 @@ def nearest(vectors: Vectors, query: Float[np.ndarray, "dim"], k: int) -> tuple[
 
 
 def find_row(vectors: Vectors, photo: str | Path) -> int | None:
-    """The row of `photo`: by its name in the data set, or by a path to one of the data set's files."""
-    row = vectors.find(printable(photo))
-    source = vectors.metadata["data"]
-    if row is None and source and Path(source).is_dir() and (file := Path(photo).expanduser().resolve()).is_relative_to(source):
-        row = vectors.find(printable(file.relative_to(source).as_posix()))
-    return row
+    """The row of `photo`: by a path to one of the data set's files, or by its name in the data set, unless that is a file elsewhere."""
+    source, file = vectors.metadata["data"], Path(photo).expanduser()
+    if source and Path(source).is_dir():
+        for path in (Path(os.path.abspath(file)), file.resolve()):
+            if path.is_relative_to(source) and (row := vectors.find(printable(path.relative_to(source).as_posix()))) is not None:
+                return row
+        if file.is_file():
+            return None
+    return vectors.find(printable(photo))
 
 
 def printable(path: str | Path) -> str:

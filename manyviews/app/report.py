@@ -18,7 +18,7 @@ import torch
 from manyviews.app import page
 from manyviews.app.catalogue import find_method
 from manyviews.app.model import Model, load
-from manyviews.app.options import training_rows
+from manyviews.app.options import GIVEN, training_rows
 from manyviews.app.run import Run
 from manyviews.app.sampled import pictures, sample
 from manyviews.data.dataset import Data
@@ -75,6 +75,10 @@ def report(run: str | Path | Run, out: str | Path | None = None, data: Any = Non
 def again(record: Run) -> Data:
     """What the run was trained on."""
     options = record.config["options"]
+    if options["data"] == GIVEN:
+        raise InputError(
+            "this run was trained on data given in Python, of which it keeps no copy; name data to show with --data, or mv.Run(...).report(data=...)"
+        )
     return open_data(options["data"], options.get("modality") or None)
 
 
@@ -108,7 +112,7 @@ def evaluation(run: Run | None, model: Model | None, data: Data | None) -> dict[
     if data is not None and model is not None and data.labels is not None:
         from manyviews.app.evaluate import evaluate
 
-        return evaluate(run or model, data, ["knn", "linear"]).to_json()
+        return evaluate(run or model, data, ["knn", "linear"], save=False).to_json()  # what the run's folder holds may be of other data, and more
     path = run.path / "evaluation.json" if run else None
     if path is None or not path.is_file():
         return None

@@ -113,7 +113,8 @@ def figures(s: Sampled, rows: dict[str, np.ndarray]) -> dict[str, dict[str, floa
         table[who]["effective rank (RankMe)"] = rankme(x[:1000])
     if s.labels is not None:
         known = s.labels[s.labels >= 0]
-        table["chance"] = {SAME: float((np.bincount(known) ** 2).sum() / len(known) / len(s.labels))}
+        counts = np.bincount(known)
+        table["chance"] = {SAME: float((counts * (counts - 1)).sum() / len(known) / (len(s.labels) - 1))}  # a sample is not its own neighbour
     return table
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyviews.app.markup import duration, each, number, score, table, text, tile
+from manyviews.app.options import GIVEN
 
 Content = dict[str, Any]
 
@@ -47,7 +48,7 @@ def summary(content: Content) -> str:
         options, steps = config["options"], rows[-1]["step"] if rows else 0
         took = duration(sum(row.get("seconds", 0) for row in rows))
         said.append(f"<strong>{text(options['method'])}</strong> trained <strong>{text(options['encoder'])}</strong> on {text(config['data']['described'])}:")
-        said.append(f"{steps:,} of {options['steps']:,} steps of {options['batch']:,} pictures at {options['size']} pixels, in {took}.")
+        said.append(f"{steps:,} of {options['steps']:,} steps of {options['batch']:,} pictures at {text(options['size'])} pixels, in {took}.")
     else:
         said.append("An encoder that was not trained by manyviews.")
     if model:
@@ -178,7 +179,10 @@ def repeat(content: Content) -> str:
         return "<p>This encoder was not trained by manyviews, so there is no record of how.</p>"
     words = [str(word) for word in config.get("command", [])]
     typed = [shlex.join(["manyviews", *words[1:]])] if words and Path(words[0]).name == "manyviews" else []
-    commands = "\n".join([*typed, "manyviews pretrain --from run.json"])
+    given = config["options"].get("data") == GIVEN
+    last = "manyviews pretrain DATA --from run.json" if given else "manyviews pretrain --from run.json"
+    commands = "\n".join([*typed, last])
+    how = "The data was given in Python and is not kept: save it to a file, as numpy.save('data.npy', array) does, and name that as DATA. " * given
     facts = {"data": config["data"]["described"], "data fingerprint": config["data"]["fingerprint"], "started": config.get("started", "")}
     facts["encoder's hash"] = content["model"].get("hash", "")
     facts.update({key if key == "git" else f"{key} version": value for key, value in config.get("versions", {}).items()})
@@ -189,7 +193,7 @@ def repeat(content: Content) -> str:
         return table(caption, ["name", "value"], [[text(key), f"<code>{text(value)}</code>"] for key, value in shown.items()])
 
     return f"""<pre tabindex="0"><code>{text(commands)}</code></pre>
-<p>The last line, in the run's folder, repeats the run from its record; the same machine and versions give the same weights.</p>
+<p>{how}The last line, in the run's folder, repeats the run from its record; the same machine and versions give the same weights.</p>
 {listed("What it ran on", facts)}<details><summary>Every option, as resolved</summary>{listed("Options", options)}</details>"""
 
 

@@ -1,12 +1,13 @@
 """Samples in one array: .npy (memory-mapped), .npz with `x`/`images`/`data` and, where there are any, `y`/`label`/`labels`, or in memory.
 
-An .npz with `x_train`, `y_train`, `x_test`, `y_test` has a split.
+An .npz with `x_train`, `y_train`, `x_test`, `y_test` has a split; so has one with `x`, `y`, `x_test`, `y_test`. Parts without labels have unknown ones.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,8 @@ def pictures(samples: np.ndarray, what: str) -> Array:
         raise InputError(f"{what} has the shape {samples.shape}; pictures are (count, height, width) or (count, height, width, channels)")
     if samples.dtype.kind in "iu" and samples.dtype not in (np.uint8, np.uint16):
         low, high = samples.min(), samples.max()  # a wide type says nothing of the depth; the numbers do
-        if low >= 0 and high <= 255:
-            samples = samples.astype(np.uint8)
+        if low >= 0 and high <= 65535:
+            samples = samples.astype(np.uint8 if high <= 255 else np.uint16)
     return Array(samples, what)
 
 
@@ -65,17 +66,21 @@ def from_file(path: Path) -> tuple[Array, dict[str, np.ndarray], list[str]]:
         with file:
             arrays = {k.lower(): file[k] for k in file.files if k.lower().split("_")[0] in SAMPLES + LABELS}
             names = ", ".join(file.files)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an array: {error}") from None
-    parts = {part: split for part, split in PARTS.items() if any(k + part in arrays for k in SAMPLES)} or {"": ""}
+    parts = {part: split for part, split in PARTS.items() if any(k + part in arrays for k in SAMPLES)}
+    if "_train" not in parts:  # then what has no ending is for training, or is all there is
+        whole = {"": "train" if parts else ""} if not parts or first(arrays, SAMPLES, "") is not None else {}
+        parts = {**whole, **parts}
     found = [x for x in (first(arrays, SAMPLES, part) for part in parts) if x is not None]
     if not found:
         raise InputError(f"{path} has {names or 'nothing'}; the samples are looked for under {', '.join(SAMPLES)}, each also with {', '.join(PARTS)}")
     labels = [first(arrays, LABELS, part) for part in parts]
     columns: dict[str, np.ndarray] = {}
     classes: list[str] = []
-    given = [y.reshape(-1) for y in labels if y is not None]
-    if len(given) == len(found):
+    unknown = next(("" if y.dtype.kind in "US" else -1 for y in labels if y is not None), None)
+    if unknown is not None:
+        given = [np.full(len(x), unknown) if y is None else y.reshape(-1) for x, y in zip(found, labels, strict=True)]
         for x, y in zip(found, given, strict=True):
             if len(y) != len(x):
                 raise InputError(f"{path} has {len(x):,} samples and {len(y):,} labels; expected one label a sample")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -34,14 +35,7 @@ class Files:
         return text(self.paths[row].as_py())
 
     def raw(self, row: int) -> bytes:
-        try:
-            with open(os.path.join(self.prefix, self.paths[row].as_py()), "rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > LARGEST:
-                    raise Unreadable(f"a file of {size / 1e9:.1f} GB is no picture")
-                return file.read()
-        except OSError as error:
-            raise Unreadable(f"{error.strerror or error}") from None
+        return content(os.path.join(self.prefix, self.paths[row].as_py()))
 
     def describe(self) -> str:
         return self.what
@@ -58,6 +52,20 @@ class Files:
             except OSError:
                 h.update(b"missing")
         return h.hexdigest()
+
+
+def content(path: str | bytes | Path) -> bytes:
+    """All bytes of a file. Raises Unreadable for what cannot be opened, is too large for a picture, or is no file: reading a pipe or device never ends."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("a folder, not a file" if stat.S_ISDIR(status.st_mode) else "a pipe or device, not a file")
+        if status.st_size > LARGEST:
+            raise Unreadable(f"a file of {status.st_size / 1e9:.1f} GB is no picture")
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError as error:
+        raise Unreadable(f"{error.strerror or error}") from None
 
 
 def column(paths: Iterable[bytes]) -> pa.Array:
@@ -118,7 +126,11 @@ def matching(entries: Iterable[os.DirEntry], endings: tuple[bytes, ...], folders
 
 
 def columns_of(paths: pa.Array) -> tuple[dict[str, np.ndarray], list[str]]:
-    """What folders say: [split/]class/.../file. A class is the first folder that is not a split; no labels where there is only one."""
+    """What folders say: [split/]class/.../file. A class is the first folder that is not a split; no labels where there is only one.
+
+    Beside classes, a folder with files of its own is a class too, whatever its name (a vehicle may be a "train"). Where all are splits, files of
+    theirs that lie in no class have no known label (-1).
+    """
     folders: dict[tuple[bytes, bytes], int] = {}  # the first two folders -> number
     pair = np.empty(len(paths), np.int32)
     for i in range(0, len(paths), 1 << 20):  # by millions, so that what is made on the way stays small
@@ -129,15 +141,17 @@ def columns_of(paths: pa.Array) -> tuple[dict[str, np.ndarray], list[str]]:
         names = [(first.dictionary[int(v) // len(second.dictionary)].as_py(), second.dictionary[int(v) % len(second.dictionary)].as_py()) for v in values]
         pair[i : i + len(codes)] = np.array([folders.setdefault(name, len(folders)) for name in names])[inverse]
     splits = [SPLITS.get(text(first).lower(), "") for first, _ in folders]
-    of_pair = [second if split else first for (first, second), split in zip(folders, splits, strict=True)]
+    whole = "train" in splits and all(splits)
+    with_files = {first for first, second in folders if not second}
+    of_pair = [second if split and (whole or first not in with_files) else first for (first, second), split in zip(folders, splits, strict=True)]
     columns = {}
-    if "train" in splits and all(splits):
+    if whole:
         columns["split"] = NAMES[np.array([list(NAMES).index(s) for s in splits])[pair]]
-    classes = sorted(set(of_pair))
+    classes = sorted(set(of_pair) - ({b""} if whole else set()))
     if len(classes) < 2 or b"" in classes or len(classes) > max(10_000, len(paths) // 2):
         return columns, []
     number = {name: k for k, name in enumerate(classes)}
-    columns["label"] = np.array([number[name] for name in of_pair])[pair]
+    columns["label"] = np.array([number.get(name, -1) for name in of_pair])[pair]
     return columns, [text(name) for name in classes]
 
 

@@ -1,8 +1,8 @@
 """Pictures: what counts as one, and how bytes become a (height, width, channels) array.
 
 JPEG goes through libjpeg-turbo at a reduced DCT scale where that suffices; TIFF with other than 1, 3 or 4 channels, or deeper than 8 bits, through
-tifffile; everything else through Pillow. 8 bits stay uint8, 16 bits uint16 (colour PNGs of 16 bits arrive as 8). An alpha channel is laid over
-white, and the orientation that a camera noted is applied.
+tifffile; everything else through Pillow. 8 bits stay uint8, 16 bits uint16; but colour of 16 bits in PPM, JPEG 2000 and AVIF, and grey of 16 bits with
+alpha in PNG, arrive as 8, since Pillow gives no more. An alpha channel is laid over white, and the orientation that a camera noted is applied.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def decode(raw: Any, pixels: int = 0, channels: int = 0, bits: int = 0) -> np.nd
 
 def read(raw: Any, pixels: int) -> np.ndarray:
     if isinstance(raw, np.ndarray):
-        return shrink(from_array(raw), pixels)
+        return shrink(from_array(narrowed(raw)), pixels)
     if not isinstance(raw, bytes):
         return from_pillow(raw, pixels)
     if not raw:
@@ -54,6 +54,12 @@ def read(raw: Any, pixels: int) -> np.ndarray:
     if raw[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return shrink(from_tiff(raw), pixels)
     return from_pillow(raw, pixels)
+
+
+def narrowed(a: np.ndarray) -> np.ndarray:
+    """Whole numbers of a wide type as 8 bits where they fit: int64 says nothing of the depth, and 0 to 255 is no picture of 16 bits."""
+    wide = a.dtype.kind == "i" or (a.dtype.kind == "u" and a.dtype.itemsize > 2)
+    return a.astype(np.uint8) if wide and a.size and a.min() >= 0 and a.max() <= 255 else a
 
 
 def from_array(a: np.ndarray) -> np.ndarray:
@@ -152,6 +158,9 @@ def from_tiff(raw: bytes) -> np.ndarray:
             if several and series.axes[0] in "SC" and series.axes[2] not in "SC":
                 a = a.transpose(1, 2, 0)
             orientation = page.tags.valueof(274, 1)
+            white_is_zero = samples == 1 and page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and a.dtype in (np.uint8, np.uint16)
+            alpha = samples in (2, 4) and page.extrasamples[-1:] in ((tifffile.EXTRASAMPLE.ASSOCALPHA,), (tifffile.EXTRASAMPLE.UNASSALPHA,))
+            premultiplied = alpha and page.extrasamples[-1] == tifffile.EXTRASAMPLE.ASSOCALPHA
     except Unreadable:
         raise
     except Exception as error:  # tifffile raises many kinds
@@ -159,7 +168,17 @@ def from_tiff(raw: bytes) -> np.ndarray:
             return from_pillow(raw, 0)
         except Unreadable:
             raise Unreadable(f"TIFF: {error}") from None
-    return turned(from_array(a), orientation)
+    a = from_array(np.iinfo(a.dtype).max - a if white_is_zero else a)
+    return turned(over_white(a, premultiplied) if alpha else a, orientation)
+
+
+def over_white(a: np.ndarray, premultiplied: bool = False) -> np.ndarray:
+    """The colours, or the grey, of (height, width, channels and alpha) laid over white."""
+    most = int(np.iinfo(a.dtype).max)
+    colour, alpha = a[:, :, :-1].astype(np.uint32), a[:, :, -1:].astype(np.uint32)
+    if premultiplied:
+        return np.minimum(colour + (most - alpha), most).astype(a.dtype)
+    return ((colour * alpha + most * (most - alpha) + most // 2) // most).astype(a.dtype)
 
 
 @functools.cache
@@ -180,8 +199,12 @@ def from_pillow(raw: Any, pixels: int) -> np.ndarray:
             raise Unreadable(f"{image.width} x {image.height} pixels are more than the {LARGEST:,} that are decoded")
         if pixels and image.format == "JPEG":
             image.draft(None, (pixels, pixels))
+        low = low_bytes(raw, image) if isinstance(raw, bytes) and image.format == "PNG" else None
         image.load()
         orientation = image.getexif().get(0x0112, 1)
+        if low is not None:
+            deep = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
+            return shrink(turned(over_white(deep) if deep.shape[2] == 4 else deep, orientation), pixels)
         if image.mode.startswith("I") or image.mode == "F":
             return shrink(turned(from_array(np.asarray(image)), orientation), pixels)
         if image.mode in ("PA", "LA", "La", "RGBa", "RGBA") or "transparency" in image.info:
@@ -201,6 +224,17 @@ def from_pillow(raw: Any, pixels: int) -> np.ndarray:
     except Exception as error:  # Pillow's plugins raise nearly every kind on damaged files
         unknown = type(error).__name__ == "UnidentifiedImageError"
         raise Unreadable("not a picture" if unknown else f"{getattr(image, 'format', None) or type(error).__name__}: {error}") from None
+
+
+def low_bytes(raw: bytes, image: Any) -> Any:
+    """For a colour PNG of 16 bits, of which Pillow unpacks the high bytes, the same picture with the low ones; None for any other."""
+    tile = image.tile[0] if len(image.tile) == 1 else ("", None, 0, "")
+    if tile[3] not in ("RGB;16B", "RGBA;16B") or "transparency" in image.info or getattr(image, "is_animated", False):
+        return None
+    low = pillow().open(io.BytesIO(raw))
+    low.tile = [(*tile[:3], tile[3].replace("16B", "16L"))]  # the bytes of a number in the other order: the low one counts as the high one
+    low.load()
+    return low
 
 
 def shrink(a: np.ndarray, pixels: int) -> np.ndarray:

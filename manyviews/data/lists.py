@@ -26,6 +26,8 @@ def listed(path: Path) -> tuple[Files, dict[str, np.ndarray], list[str]]:
     try:
         if path.suffix.lower() == ".txt":
             with open(path, "rb") as file:
+                if file.read(3) != b"\xef\xbb\xbf":  # the mark that some editors put first
+                    file.seek(0)
                 paths = column(line for line in map(bytes.strip, file) if line and not line.startswith(b"#"))
         else:
             paths, columns, classes = table(path)
@@ -44,6 +46,8 @@ def table(path: Path) -> tuple[pa.Array, dict[str, np.ndarray], list[str]]:
         first = next(lines, [])
         header = [HEADER.get(cell.strip().lower()) for cell in first]
         named = "path" in header
+        if not named and any(header) and not any("." in cell for cell in first):
+            raise InputError(f"{path}: the first line names columns ({', '.join(first)}), but which one is the path? Call it path, file or image")
         place = {name: header.index(name) for name in parts if name in header} if named else {name: k for k, name in enumerate(parts) if k < len(first)}
         for rows in chunked(lines, [] if named else [first]):
             for name, k in place.items():

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,11 @@ from manyviews.errors import InputError
 Found = tuple[Store, dict[str, np.ndarray], list[str]]
 
 
-def open_data(source: str | Path | np.ndarray | Data | Sequence[str | Path], modality: str | None = None) -> Data:
-    """A data set by path or name (see manyviews.data.kinds), from an array, or from a list of paths. Raises InputError with what was looked for.
+def open_data(source: Any, modality: str | None = None) -> Data:
+    """A data set by path or name (see manyviews.data.kinds), from an array, a list of paths, or a Data. Raises InputError with what was looked for.
 
-    A few samples are read, to find out the channels and bits that all are brought to.
+    A few samples are read, to find out the channels and bits that all are brought to. That some cannot be read is no error before the data is used,
+    as only the user of the data knows how many may be (`Data.max_bad`).
     """
     if modality and modality not in MODALITIES:
         near = difflib.get_close_matches(modality, MODALITIES, 1, 0.4)
@@ -34,7 +36,13 @@ def open_data(source: str | Path | np.ndarray | Data | Sequence[str | Path], mod
     if isinstance(source, np.ndarray):
         return as_images(arrays.pictures(source, "an array"), {}, [])
     if not isinstance(source, str | Path):
-        paths = folder.column(os.fsencode(os.path.abspath(path)) for path in source)
+        try:
+            paths = folder.column(os.fsencode(os.path.abspath(path)) for path in source)
+        except TypeError:
+            kind = type(source).__name__
+            raise InputError(
+                f"data of type {kind} is not understood; give a path, a name, a list of paths, or one NumPy array (count, height, width, channels)"
+            ) from None
         if not len(paths):
             raise InputError("an empty list of files")
         return as_images(folder.Files(Path("/"), paths, f"{len(paths):,} files"), {}, [])
@@ -61,7 +69,6 @@ def as_images(store: Store, columns: dict[str, np.ndarray], classes: Sequence[st
         raise InputError(f"{store.describe()} is empty")
     data = Data(store, images.decode, "images", columns, classes, channels=0, bits=0)
     some = data.reduced(64).look(32)
-    data.check_bad()
     if not some:
         raise InputError(f"none of the first samples looked at in {store.describe()} can be read:\n{data._failures()}")
     channels, bits = images.usual(some)

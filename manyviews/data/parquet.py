@@ -6,18 +6,21 @@ Parquet can only be read by whole row groups.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manyviews.data.dataset import Unreadable
 from manyviews.data.derive import cache_folder, new_file
+from manyviews.data.folder import content
 from manyviews.data.labels import label_column, split_column, split_of, text
 from manyviews.errors import InputError
 
@@ -29,8 +32,8 @@ IN_MEMORY = 1 << 30
 class Column:
     """Rows of an Arrow column of pictures."""
 
-    def __init__(self, pictures: pa.ChunkedArray, root: Path, what: str, content: str):
-        self.pictures, self.root, self.what, self.content = pictures, root, what, content
+    def __init__(self, pictures: pa.ChunkedArray, root: Path, what: str, fingerprint: str):
+        self.pictures, self.root, self.what, self.hash = pictures, root, what, fingerprint
         self.struct = pa.types.is_struct(pictures.type)
 
     def __len__(self) -> int:
@@ -40,10 +43,7 @@ class Column:
         value = self.pictures[row].as_py()
         if self.struct and value is not None:
             if not value.get("bytes") and value.get("path"):
-                try:
-                    return (self.root / value["path"]).read_bytes()
-                except OSError as error:
-                    raise Unreadable(f"{error.strerror or error}") from None
+                return content(self.root / value["path"])
             value = value.get("bytes")
         if value is None:
             raise Unreadable("no picture in this row")
@@ -57,7 +57,29 @@ class Column:
         return self.what
 
     def fingerprint(self) -> str:
-        return self.content
+        return self.hash
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One file, open only while it is read: there may be more of them than a process may hold open."""
+
+    path: Path
+    schema: pa.Schema
+    metadata: pq.FileMetaData
+
+    def read(self, columns: list[str]) -> pa.Table:
+        with pq.ParquetFile(self.path) as file:
+            return file.read(columns)
+
+    def batches(self, column: str) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(self.path) as file:
+            yield from file.iter_batches(batch_size=256, columns=[column])
+
+
+def opened(path: Path) -> Part:
+    with pq.ParquetFile(path) as file:
+        return Part(path, file.schema_arrow, file.metadata)
 
 
 def parquet(paths: Sequence[Path], what: str) -> tuple[Column, dict[str, np.ndarray], list[str]]:
@@ -65,30 +87,32 @@ def parquet(paths: Sequence[Path], what: str) -> tuple[Column, dict[str, np.ndar
     files, problems = [], []
     for path in paths:
         try:
-            files.append(pq.ParquetFile(path))
+            files.append(opened(path))
         except (pa.ArrowInvalid, OSError) as error:
             problems.append(f"{path} cannot be read as Parquet: {error}")
     if problems:
         raise InputError(*problems)
-    schema = files[0].schema_arrow
+    schema = files[0].schema
     picture = picture_column(schema)
     if picture is None:
         raise InputError(f"{what} has no column of pictures (bytes, or a struct with bytes); its columns are {', '.join(schema.names)}")
-    different = [f"{path} has no column {picture!r} of type {schema.field(picture).type}, as {paths[0]} has" for path, file in zip(paths, files, strict=True)
-                 if picture not in file.schema_arrow.names or file.schema_arrow.field(picture).type != schema.field(picture).type]  # fmt: skip
+    different = [f"{file.path} has no column {picture!r} of type {schema.field(picture).type}, as {paths[0]} has" for file in files
+                 if picture not in file.schema.names or file.schema.field(picture).type != schema.field(picture).type]  # fmt: skip
     if different:
         raise InputError(*different)
     h = hashlib.sha256(b"parquet/1/")
-    for path in paths:
-        status = os.stat(path)
-        h.update(f"{path.name}:{status.st_size}:".encode("utf-8", "surrogateescape") + repr(pq.read_metadata(path).to_dict()).encode())
+    for file in files:
+        size_of = os.stat(file.path).st_size
+        h.update(f"{file.path.name}:{size_of}:".encode("utf-8", "surrogateescape") + repr(file.metadata.to_dict()).encode())
     try:
         pictures = in_memory(files, picture) if size(files, picture) <= IN_MEMORY else mapped(files, picture, h.hexdigest())
         label = next((name for name in LABELS if name in schema.names), None)
         columns: dict[str, np.ndarray] = {}
         classes: list[str] = []
-        if label is not None and all(label in file.schema_arrow.names for file in files):
+        if label is not None and all(label in file.schema.names for file in files):
             values = pa.concat_tables([file.read([label]) for file in files], promote_options="permissive").column(0)
+            if pa.types.is_floating(values.type):
+                values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
             if not pa.types.is_nested(values.type):
                 columns, classes = label_column(values, class_names(schema, label))
         if "split" in schema.names:
@@ -124,7 +148,7 @@ def class_names(schema: pa.Schema, label: str) -> list[str]:
         return []
 
 
-def size(files: Sequence[pq.ParquetFile], column: str) -> int:
+def size(files: Sequence[Part], column: str) -> int:
     """Bytes of a column, unpacked."""
     total = 0
     for file in files:
@@ -134,19 +158,19 @@ def size(files: Sequence[pq.ParquetFile], column: str) -> int:
     return total
 
 
-def in_memory(files: Sequence[pq.ParquetFile], column: str) -> pa.ChunkedArray:
-    return pa.chunked_array([chunk for file in files for chunk in file.read([column]).column(0).chunks], files[0].schema_arrow.field(column).type)
+def in_memory(files: Sequence[Part], column: str) -> pa.ChunkedArray:
+    return pa.chunked_array([chunk for file in files for chunk in file.read([column]).column(0).chunks], files[0].schema.field(column).type)
 
 
-def mapped(files: Sequence[pq.ParquetFile], column: str, content: str) -> pa.ChunkedArray:
+def mapped(files: Sequence[Part], column: str, content: str) -> pa.ChunkedArray:
     """The column in a memory-mapped Arrow file, written batch by batch where the cache does not have it."""
     path = cache_folder() / f"{content[:32]}.arrow"
     if not path.exists():
-        schema = pa.schema([files[0].schema_arrow.field(column)])
+        schema = pa.schema([files[0].schema.field(column)])
         try:
             with new_file(path) as temporary, pa.OSFile(temporary, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
                 for file in files:
-                    for batch in file.iter_batches(batch_size=256, columns=[column]):
+                    for batch in file.batches(column):
                         writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
         except OSError as error:
             raise InputError(

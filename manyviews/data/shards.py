@@ -1,7 +1,8 @@
 """WebDataset tar shards, read at random by the offsets of their members.
 
 A sample is a run of members with one key (the path up to the first dot of its name): a picture, and maybe .cls (a number or name), .json (its label,
-class or target) or .txt (a class name where names recur; a caption otherwise, which is passed over). Shards are not unpacked, and not compressed.
+class or target) or .txt (a class name where names recur; a caption otherwise, which is passed over). Of several pictures with one key the first is
+taken, and the number of the others is said. Shards are not unpacked, and not compressed.
 """
 
 from __future__ import annotations
@@ -98,13 +99,16 @@ def shards(paths: Sequence[Path], suffixes: tuple[str, ...], what: str) -> tuple
             problems.append(f"{path}: {error.strerror}")
     if problems:
         raise InputError(*problems)
-    key = "shards/1/" + "/".join(f"{path.absolute()}:{s.st_size}:{s.st_mtime_ns}" for path, s in zip(paths, stats, strict=True)) + "".join(suffixes)
+    key = "shards/2/" + "/".join(f"{path.absolute()}:{s.st_size}:{s.st_mtime_ns}" for path, s in zip(paths, stats, strict=True)) + "".join(suffixes)
     large = sum(s.st_size for s in stats) >= CACHED_FROM
     index = cached(key, lambda: scan(paths, suffixes)) if large else scan(paths, suffixes)
     if not len(index["shard"]):
         raise InputError(f"{what} has no pictures in it; members are looked for that end in {' '.join(suffixes[:8])} ...")
     cut = [text(str(paths[int(k)])) for k in np.flatnonzero(index["cut"])]
-    said = f"{what} ({len(cut)} of them cut off: {', '.join(cut[:3])})" if cut else what
+    notes = [f"{len(cut)} of them cut off: {', '.join(cut[:3])}"] if cut else []
+    if others := int(index["others"][0]):
+        notes.append(f"{others:,} picture{'s' if others > 1 else ''} passed over: only the first of a key is taken, and names are keys up to their first dot")
+    said = f"{what} ({'; '.join(notes)})" if notes else what
     columns = {"label": index["label"]} if len(index["label"]) else {}
     splits = split_column([split_of(text(path.name)) or split_of(text(path.parent.name)) for path in paths])
     if splits:
@@ -116,13 +120,15 @@ def scan(paths: Sequence[Path], suffixes: tuple[str, ...]) -> dict[str, np.ndarr
     """Where every sample is, from one pass over the headers; in arrays, so that ten million fit."""
     place = {name: array.array("q") for name in ("shard", "offset", "size")}
     cut = np.zeros(len(paths), dtype=bool)
+    others = np.zeros(1, np.int64)
     labels: list[bytes] = []
     known: dict[bytes, bytes] = {}  # equal labels are one object
 
     def samples() -> Iterator[bytes]:
         for number, path in enumerate(paths):
             try:
-                for key, picture, label in grouped(path, suffixes):
+                for key, picture, label, more in grouped(path, suffixes):
+                    others[0] += more
                     place["shard"].append(number)
                     place["offset"].append(picture.offset_data)
                     place["size"].append(picture.size)
@@ -138,7 +144,7 @@ def scan(paths: Sequence[Path], suffixes: tuple[str, ...]) -> dict[str, np.ndarr
     starts = np.frombuffer(keys.buffers()[1], np.int64)[: len(keys) + 1]
     data = np.frombuffer(keys.buffers()[2] or b"", np.uint8)[: starts[-1]]
     arrays = {name: np.frombuffer(a, np.int64) for name, a in place.items()}
-    return {**arrays, "keys": data, "starts": starts, "cut": cut, "classes": np.array(classes, dtype=str), **(found or empty)}
+    return {**arrays, "keys": data, "starts": starts, "cut": cut, "others": others, "classes": np.array(classes, dtype=str), **(found or empty)}
 
 
 def numbers(labels: list[bytes]) -> pa.Array:
@@ -148,9 +154,12 @@ def numbers(labels: list[bytes]) -> pa.Array:
     return pa.array(labels, pa.binary())
 
 
-def grouped(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[bytes, tarfile.TarInfo, bytes]]:
-    """(key, picture, label) of every sample with a picture; a label from .txt begins with a zero byte. Raises what tarfile does, after the last sample."""
-    key, picture, label, problem = None, None, b"", None
+def grouped(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[bytes, tarfile.TarInfo, bytes, int]]:
+    """(key, picture, label, other pictures) of every sample with a picture; a label from .txt begins with a zero byte.
+
+    Raises what tarfile does, after the last sample.
+    """
+    key, picture, label, others, problem = None, None, b"", 0, None
     try:
         with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as file:
             for member in members(file):
@@ -161,16 +170,16 @@ def grouped(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[bytes, tarf
                 own = os.path.join(folder, stem)
                 if own != key:
                     if picture is not None:
-                        yield os.fsencode(key), picture, label  # type: ignore[arg-type]
-                    key, picture, label = own, None, b""
+                        yield os.fsencode(key), picture, label, others  # type: ignore[arg-type]
+                    key, picture, label, others = own, None, b"", 0
                 if f".{extension.lower()}".endswith(suffixes):
-                    picture = picture or member
+                    picture, others = picture or member, others + (picture is not None)
                 elif extension in ("cls", "json", "txt") and member.size < 1 << 20 and (extension == "cls" or not label):
                     label = label_of(file.extractfile(member).read(), extension) or label  # type: ignore[union-attr]
     except (tarfile.TarError, OSError, EOFError) as error:
         problem = error
     if picture is not None and picture.offset_data + picture.size <= os.path.getsize(path):
-        yield os.fsencode(key), picture, label  # type: ignore[arg-type]
+        yield os.fsencode(key), picture, label, others  # type: ignore[arg-type]
     if problem is not None:
         raise problem
 

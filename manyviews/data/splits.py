@@ -58,8 +58,9 @@ def held_out(data: Data, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     labels = np.zeros(len(data), np.int64) if data.labels is None else data.labels
     rng = np.random.default_rng([seed, 80, 20])
     test = np.zeros(len(first), dtype=bool)
-    for c in np.unique(labels):
-        groups = rng.permutation(np.flatnonzero(labels[first] == c))
+    _, starts = np.unique(np.sort(labels[first]), return_index=True)
+    for own_groups in np.split(np.argsort(labels[first], kind="stable"), starts[1:]):  # class by class
+        groups = rng.permutation(own_groups)
         if len(groups) < 2:
             continue  # a class of one sample is trained on, not tested
         filled = np.cumsum(sizes[groups])

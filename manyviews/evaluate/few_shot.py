@@ -16,9 +16,10 @@ from torch import Tensor
 
 from manyviews.errors import InputError
 from manyviews.evaluate.lbfgs import minimize
-from manyviews.evaluate.scores import Labelled, Score, bootstrap
+from manyviews.evaluate.scores import Labelled, Score, bootstrap, by_class
 
 CHUNK = 50  # episodes that are solved together
+DRAWN = 1 << 24  # random numbers that are drawn at a time
 
 
 def few_shot(
@@ -54,13 +55,14 @@ def few_shot(
 
 
 def draw(y: Int[Tensor, "rows"], classes: Int[Tensor, "episodes ways"], count: int, generator: torch.Generator) -> Int[Tensor, "episodes ways count"]:
-    """Rows of each class, without repetition within an episode."""
+    """Rows of each class, without repetition within an episode. For a large class some episodes are drawn at a time, so that memory stays small."""
     rows = torch.empty(*classes.shape, count, dtype=torch.int64)
-    for c in classes.unique():
-        own = (y == c).nonzero()[:, 0]
-        places = classes == c
-        picked = torch.rand(int(places.sum()), len(own), generator=generator).topk(count, 1).indices
-        rows[places] = own[picked]
+    rows_of = by_class(y)
+    for c in classes.unique().tolist():
+        own, places = rows_of[c], classes == c
+        together = max(1, DRAWN // len(own))
+        sizes = [min(together, left) for left in range(int(places.sum()), 0, -together)]
+        rows[places] = own[torch.cat([torch.rand(size, len(own), generator=generator).topk(count, 1).indices for size in sizes])]
     return rows
 
 

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from manyviews.nn.hardware import has_bf16
+
 CHUNK = 1 << 25  # similarities held at a time
 
 
@@ -25,8 +27,10 @@ def neighbours(
 
     exclude: a row of the bank that each query does not see, such as itself.
     products: bfloat16 finds candidates by products in that precision, ranks them in float32, and looks in float32 for the neighbours of those
-    queries whose candidates cannot be shown to hold all of them; so the answer is the same and only the time differs.
+    queries whose candidates cannot be shown to hold all of them; so the answer is the same and only the time differs. Where the hardware has no
+    bfloat16, float32 is faster and is taken.
     """
+    products = products if has_bf16(bank.device) else torch.float32
     bank, queries = F.normalize(bank.float(), dim=1), F.normalize(queries.float(), dim=1)
     exclude = torch.full((len(queries),), -1) if exclude is None else exclude
     k = min(k, len(bank) - int(bool((exclude >= 0).any())))

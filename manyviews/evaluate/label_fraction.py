@@ -13,7 +13,7 @@ from torch import Tensor
 
 from manyviews.errors import InputError
 from manyviews.evaluate.linear import PENALTIES, Linear, fit, linear
-from manyviews.evaluate.scores import Labelled, Score, bootstrap
+from manyviews.evaluate.scores import Labelled, Score, bootstrap, by_class
 
 FEW = 0.01  # the penalty where the labels are too few to choose it by
 
@@ -44,8 +44,5 @@ def few(rows: Labelled, seed: int) -> Linear:
 def subset(rows: Labelled, fraction: float, seed: int) -> Int[Tensor, "some"]:
     """This share of each class, at least one sample."""
     generator = torch.Generator().manual_seed(seed)
-    picked = []
-    for c in rows.y.unique():
-        own = (rows.y == c).nonzero()[:, 0]
-        picked.append(own[torch.randperm(len(own), generator=generator)[: max(1, round(fraction * len(own)))]])
-    return torch.cat(picked)
+    classes = by_class(rows.y).values()
+    return torch.cat([own[torch.randperm(len(own), generator=generator)[: max(1, round(fraction * len(own)))]] for own in classes])

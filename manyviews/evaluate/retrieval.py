@@ -15,6 +15,8 @@ from manyviews.errors import InputError
 from manyviews.evaluate.knn import neighbours
 from manyviews.evaluate.scores import Labelled, Score, accuracy, bootstrap
 
+HELD = 1 << 24  # similarities that are sorted at a time
+
 
 def retrieval(train: Labelled, test: Labelled, ranks: tuple[int, ...] = (1, 5, 10), most: int = 2000, seed: int = 0) -> dict[str, Score]:
     """Test queries against the training rows, and against the other test rows (leave one out). Cosine similarity.
@@ -53,9 +55,12 @@ def average_precision(
     exclude: Int[Tensor, "queries"] | None = None,
     chunk: int = 256,
 ) -> Float[Tensor, "queries"]:
-    """For each query the mean, over the rows of its class, of the share of that class among the rows at least as near."""
+    """For each query the mean, over the rows of its class, of the share of that class among the rows at least as near.
+
+    chunk: queries that are ranked together; fewer, where the bank is so large that more than HELD similarities would have to be sorted at a time.
+    """
     bank, queries = F.normalize(bank.float(), dim=1), F.normalize(queries.float(), dim=1)
-    ranks = torch.arange(1, len(bank) + 1)
+    ranks, chunk = torch.arange(1, len(bank) + 1), max(1, min(chunk, HELD // len(bank)))
     found = []
     for start in range(0, len(queries), chunk):
         part = slice(start, start + chunk)

@@ -39,14 +39,19 @@ class Labelled:
         return Labelled(torch.cat([self.x, other.x]), torch.cat([self.y, other.y]), self.classes)
 
 
+def by_class(y: Int[Tensor, "rows"]) -> dict[int, Int[Tensor, "some"]]:
+    """The rows of each class that there is, in order; from one sort, however many classes there are."""
+    present, counts = y.unique(return_counts=True)
+    return dict(zip(present.tolist(), y.argsort(stable=True).split(counts.tolist()), strict=True))
+
+
 def held_out(rows: Labelled, seed: int = 0, share: float = 0.2) -> tuple[Labelled, Labelled]:
     """The rows without, and with only, a stratified random `share`; a class with one row stays in the first part."""
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     y = rows.y[order]
-    position = torch.empty_like(y)
-    for c in y.unique():
-        own = y == c
-        position[own] = torch.arange(int(own.sum()))
+    position = torch.empty_like(y)  # of each row among those of its class
+    for own in by_class(y).values():
+        position[own] = torch.arange(len(own))
     count = rows.y.bincount(minlength=rows.classes)[y]
     out = position < torch.where(count > 1, (count * share).round().clamp(min=1), torch.zeros(()))
     if not out.any():

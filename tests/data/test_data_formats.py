@@ -72,6 +72,27 @@ def test_an_archive_gives_labels_and_splits(tmp_path: Path) -> None:
     assert c.labels is None
 
 
+def test_samples_without_an_ending_are_for_training_beside_those_for_testing(tmp_path: Path) -> None:
+    x = np.zeros((4, 5, 5), np.uint8)
+    np.savez(tmp_path / "a.npz", x=x, y=np.arange(4), x_test=x[:2], y_test=np.arange(2))
+    data = open_data(tmp_path / "a.npz")
+    assert labels(data) == ["0", "1", "2", "3", "0", "1"] and data.columns["split"].tolist() == ["train"] * 4 + ["test"] * 2
+
+
+@pytest.mark.parametrize("y", [np.arange(4), np.array(["0", "1", "2", "3"])])
+def test_a_part_without_labels_has_unknown_ones(tmp_path: Path, y: np.ndarray) -> None:
+    x = np.zeros((4, 5, 5), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x[:2])
+    assert labels(open_data(tmp_path / "a.npz")) == ["0", "1", "2", "3", "", ""]
+
+
+def test_sixteen_bits_in_a_wide_type_stay_sixteen_bits_in_every_picture() -> None:
+    x = np.zeros((3, 5, 5), np.int32)
+    x[0], x[1] = 40_000, 100
+    data = open_data(x)
+    assert data.bits == 16 and [int(data[i][0, 0, 0]) for i in range(3)] == [40_000, 100, 0]
+
+
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [({"weights": np.zeros(3)}, "weights; the samples are looked for under x"), ({"x": np.zeros((4, 3))}, r"shape \(4, 3\)"),
@@ -89,6 +110,17 @@ def test_a_file_that_is_no_array_says_so(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"nonsense")
         with pytest.raises(InputError, match="cannot be read as an array"):
             open_data(tmp_path / name)
+
+
+def test_a_damaged_archive_says_so_wherever_the_damage_is(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x=np.random.default_rng(0).integers(0, 9, (40, 16, 16, 3), dtype=np.uint8))
+    whole = (tmp_path / "a.npz").read_bytes()
+    for place in np.linspace(30, len(whole) - 30, 25).astype(int):
+        (tmp_path / "b.npz").write_bytes(whole[:place] + bytes(b ^ 255 for b in whole[place : place + 8]) + whole[place + 8 :])
+        try:
+            open_data(tmp_path / "b.npz")
+        except InputError as error:
+            assert "b.npz" in str(error)
 
 
 # --- tar shards -------------------------------------------------------------------------------------------------------------------------------
@@ -149,6 +181,14 @@ def test_samples_without_a_picture_are_passed_over_and_labels_may_be_missing(tmp
     write_tar(tmp_path / "a.tar", {"a.cls": b"1", "b.png": picture(5), "c.png": picture(6), "c.cls": b"1", "d.json": b"{broken", "d.png": picture(7)})
     data = open_data(tmp_path / "a.tar")
     assert reds(data) == [5, 6, 7] and labels(data) == ["", "1", ""]
+
+
+def test_pictures_that_share_a_key_are_counted_and_said(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {f"IMG.{k}.png": picture(k) for k in range(5)} | {"b.png": picture(9)})
+    data = open_data(tmp_path / "a.tar")
+    assert reds(data) == [0, 9] and "4 pictures passed over: only the first of a key is taken" in data.describe()
+    write_shards(tmp_path)
+    assert "passed over" not in open_data(tmp_path / "part-0000.tar").describe()
 
 
 def test_shards_named_after_splits_give_a_split(tmp_path: Path) -> None:
@@ -273,6 +313,26 @@ def test_parquet_that_will_not_do_says_why(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+def test_more_files_than_a_process_may_hold_open_are_read(tmp_path: Path) -> None:
+    import resource
+
+    for k in range(60):
+        write_parquet(tmp_path / f"{k:02d}.parquet", "bytes", [k])
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 40, limits[1]))
+    try:
+        data = open_data(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert reds(data) == [*range(60)]
+
+
+def test_labels_that_are_no_number_are_unknown(tmp_path: Path) -> None:
+    table = pa.table({"image": [picture(k) for k in range(4)], "label": pa.array([1.0, float("nan"), 0.0, None], pa.float64())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert labels(open_data(tmp_path / "a.parquet")) == ["1", "", "0", ""]
+
+
 # --- Hugging Face -----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -296,6 +356,37 @@ def test_a_dictionary_on_disk_gives_a_split(tmp_path: Path) -> None:
     data = open_data(tmp_path / "two")
     assert reds(data) == [1, 2, 3, 8] and data.columns["split"].tolist() == ["train"] * 3 + ["test"] and data.name(3) == "test/0"
     assert [v.x[:, 0, 0, 0].tolist() for v in data.batches([np.array([3, 0]), np.array([2])], 2)] == [[8, 1], [3]]
+
+
+def test_missing_labels_are_unknown_and_names_of_classes_stay(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    whole = hub_set([1, 2, 3])
+    rows = {"label": [0, None, 1], "img": [{"bytes": picture(k), "path": None} for k in range(3)]}
+    datasets.Dataset.from_dict(rows, features=whole.features).save_to_disk(tmp_path / "some")
+    assert labels(open_data(tmp_path / "some")) == ["cat", "", "dog"]
+    datasets.DatasetDict({"train": whole, "test": hub_set([8]).remove_columns("label")}).save_to_disk(tmp_path / "split")
+    data = open_data(tmp_path / "split")
+    assert labels(data) == ["dog", "cat", "dog", ""] and data.columns["split"].tolist() == ["train"] * 3 + ["test"]
+
+
+@pytest.mark.parametrize("kind", ["Array3D", "lists"])
+def test_pictures_as_nested_numbers_keep_their_type(tmp_path: Path, kind: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    lists = datasets.Sequence(datasets.Sequence(datasets.Value("uint8")))
+    feature = datasets.Array3D((6, 7, 3), "uint8") if kind == "Array3D" else lists
+    x = np.full((6, 7, 3) if kind == "Array3D" else (6, 7), 200, np.uint8)
+    rows = {"image": [x.tolist()] * 3, "label": [0, 1, 0]}
+    features = datasets.Features({"image": feature, "label": datasets.Value("int64")})
+    datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "set")
+    data = open_data(tmp_path / "set")
+    assert data.bits == 8 and data[1].dtype == np.uint8 and (data[1] == 200).all()
+
+
+def test_a_split_without_pictures_is_named(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    other = datasets.Dataset.from_dict({"text": ["a"]})
+    with pytest.raises(InputError, match="no column 'img' in its split test"):
+        huggingface.found(datasets.DatasetDict({"train": hub_set([1]), "test": other}), "it")
 
 
 def test_a_damaged_set_on_disk_says_so(tmp_path: Path) -> None:

@@ -125,6 +125,66 @@ def test_colour_tiffs_of_sixteen_bits_and_of_floats_are_read() -> None:
     assert np.abs(decode(tiff((a / 65535).astype(np.float32), photometric="rgb")).astype(int) - a).max() <= 1
 
 
+def png16(a: np.ndarray, interlaced: bool = False) -> bytes:
+    """A PNG of 16 bits a channel, with every row filter in turn."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    def rows(a: np.ndarray) -> bytes:
+        step, out = 2 * a.shape[2], b""
+        above = np.zeros(a.shape[1] * step, int)
+        for i, row in enumerate(a.astype(">u2").reshape(len(a), -1).view(np.uint8).astype(int)):
+            left, corner = (np.concatenate([np.zeros(step, int), r[:-step]]) for r in (row, above))
+            guess = left + above - corner
+            errors = np.abs(np.stack([guess - left, guess - above, guess - corner]))
+            paeth = np.choose(errors.argmin(0), [left, above, corner])
+            filtered = (row - [0 * row, left, above, (left + above) // 2, paeth][i % 5]) % 256
+            out, above = out + bytes([i % 5]) + filtered.astype(np.uint8).tobytes(), row
+        return out
+
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)] if interlaced else [(0, 0, 1, 1)]
+    content = b"".join(rows(np.ascontiguousarray(a[y::dy, x::dx])) for y, x, dy, dx in passes)
+    head = struct.pack(">IIBBBBB", a.shape[1], a.shape[0], 16, {3: 2, 4: 6}[a.shape[2]], 0, 0, int(interlaced))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_colour_pngs_of_sixteen_bits_keep_their_depth(interlaced: bool) -> None:
+    a = np.random.default_rng(0).integers(0, 65536, (19, 23, 3)).astype(np.uint16)
+    raw = png16(a, interlaced)
+    np.testing.assert_array_equal(decode(raw), a)
+    assert decode(raw, 9).shape == (9, 11, 3) and decode(raw, 0, 3, 8).dtype == np.uint8
+    with pytest.raises(Unreadable, match="truncated"):
+        decode(raw[: len(raw) // 2])
+
+
+def test_sixteen_bits_with_transparency_are_laid_over_white() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.integers(0, 65536, (20, 24, 4)).astype(np.uint16)
+    colour, alpha = a[..., :3] / 65535, a[..., 3:] / 65535
+    expected = 65535 * (colour * alpha + 1 - alpha)
+    for raw in (png16(a), tiff(a, photometric="rgb", extrasamples=["unassalpha"])):
+        assert np.abs(decode(raw) - expected).max() <= 0.51
+    associated = np.concatenate([(a[..., :3] * alpha).round(), a[..., 3:]], 2).astype(np.uint16)
+    assert np.abs(decode(tiff(associated, photometric="rgb", extrasamples=["assocalpha"])) - expected).max() <= 1.01
+    clear = np.zeros((20, 24, 2), np.uint8)
+    assert decode(tiff(clear, photometric="minisblack", extrasamples=["unassalpha"])).tolist() == np.full((20, 24, 1), 255).tolist()
+
+
+def test_a_tiff_in_which_white_is_zero_is_not_a_negative() -> None:
+    for dtype in (np.uint8, np.uint16):
+        a = np.full((8, 9), 200, dtype)
+        assert decode(tiff(a, photometric="miniswhite"))[0, 0, 0] == np.iinfo(dtype).max - 200
+
+
+def test_whole_numbers_of_a_wide_type_that_fit_eight_bits_are_eight_bits() -> None:
+    for dtype in (np.int16, np.int32, np.int64, np.uint32):
+        picture = decode(np.full((4, 5, 3), 200, dtype))
+        assert picture.dtype == np.uint8 and (picture == 200).all()
+    assert decode(np.full((4, 5, 3), 200, np.uint16)).dtype == np.uint16 == decode(np.full((4, 5, 3), 200, ">u2")).dtype
+
+
 def test_a_palette_and_transparency_become_colour_over_white() -> None:
     palette = Image.fromarray(np.full((6, 6, 3), RED, np.uint8)).convert("P", palette=Image.Palette.ADAPTIVE)
     assert np.abs(decode(encoded(palette, "PNG")).astype(int) - RED).max() <= 8

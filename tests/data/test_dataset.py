@@ -217,10 +217,21 @@ def test_a_broken_folder_is_survived_and_every_reason_told(tmp_path: Path) -> No
     assert isinstance(view.x, torch.Tensor) and view.x.shape == (63, 24, 30, 3) and len(data.readable()) == 63
 
 
+def test_how_many_may_be_bad_is_decided_where_the_data_is_used_and_not_where_it_is_opened(tmp_path: Path) -> None:
+    for i in range(100):
+        (tmp_path / f"{i}.jpg").write_text("text")
+        if i % 10 < 3:
+            Image.new("RGB", (8, 8)).save(tmp_path / f"{i}.jpg")
+    data = open_data(tmp_path)
+    assert len(dataclasses.replace(data, max_bad=0.8).batch(np.arange(100))) == 30
+    with pytest.raises(InputError, match="70 of the 100 samples"):
+        data.check_bad()
+
+
 def test_a_wholly_broken_folder_stops_when_it_is_opened(tmp_path: Path) -> None:
     for i in range(100):
         (tmp_path / f"{i}.jpg").write_text("text")
-    with pytest.raises(InputError, match="of the 32 samples"):
+    with pytest.raises(InputError, match="none of the first samples.*\\n  0.jpg: not a picture"):
         open_data(tmp_path)
     (tmp_path / "one").mkdir()
     (tmp_path / "one/x.jpg").touch()

@@ -73,6 +73,22 @@ def test_one_folder_below_is_no_class_and_neither_are_files_beside_classes(tmp_p
     assert open_data(tmp_path / "one").labels is None
 
 
+def test_a_class_may_have_the_name_of_a_split_beside_other_classes(tmp_path: Path) -> None:
+    for name in ("bus/1.png", "car/1.png", "train/1.png", "train/2.png"):
+        save(tmp_path / name)
+    data = open_data(tmp_path)
+    assert list(data.classes) == ["bus", "car", "train"] and "split" not in data.columns
+    assert data.labels is not None and data.labels.tolist() == [0, 1, 2, 2]
+
+
+def test_a_test_folder_without_classes_leaves_the_training_labels(tmp_path: Path) -> None:
+    for name in ("train/cat/1.png", "train/dog/2.png", "test/3.png", "test/4.png"):
+        save(tmp_path / name)
+    data = open_data(tmp_path)
+    assert list(data.classes) == ["cat", "dog"] and data.labels is not None
+    assert dict(zip(names(data), data.labels.tolist(), strict=True)) == {"train/cat/1.png": 0, "train/dog/2.png": 1, "test/3.png": -1, "test/4.png": -1}
+
+
 def test_names_with_spaces_other_letters_and_bytes_that_are_no_text_are_read(tmp_path: Path) -> None:
     root = os.fsencode(tmp_path)
     for name in (b"two words.png", "übermäßig/写真.png".encode(), b"bad\xff\xfe.png", b"line\nbreak.png", b"a,b\"c'.png"):
@@ -111,6 +127,17 @@ def test_links_that_lead_nowhere_are_quarantined_with_the_reason(tmp_path: Path)
     reasons = {data.store.name(row): why for row, why in data.bad.items()}
     assert len(data) == 14
     assert "symbolic links" in reasons["loop.png"] and "No such file" in reasons["gone.png"]
+
+
+def test_links_and_lists_that_lead_to_a_pipe_or_device_are_not_read(tmp_path: Path) -> None:
+    for i in range(12):
+        save(tmp_path / f"{i}.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "z.png").symlink_to("pipe")
+    data = open_data(tmp_path)
+    assert list(data.bad.values()) == ["a pipe or device, not a file"]
+    (tmp_path / "list.txt").write_text("".join(f"{i}.png\n" for i in range(12)) + "/dev/zero\n.\n")
+    assert list(open_data(tmp_path / "list.txt").bad.values()) == ["a pipe or device, not a file", "a folder, not a file"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
@@ -183,6 +210,7 @@ def plain_columns(paths: list[str]) -> tuple[list[str], list[str]]:
         ["a/1", "b/2", "3"],
         ["é a/1", "b\n/2", "c/d/e/3"],
         ["test/a/1", "test/b/1"],
+        ["train/a/1", "misc/b/2"],
     ],
 )
 def test_the_columns_equal_those_found_path_by_path(paths: list[str]) -> None:
@@ -262,6 +290,20 @@ def test_a_table_with_only_paths_and_columns_in_another_order(tmp_path: Path) ->
     assert list(open_data(tmp_path / "two.tsv").classes) == ["7"]
 
 
+def test_the_mark_that_some_editors_put_first_is_no_part_of_a_name(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    for content in (b"a.png\n", b"\xef\xbb\xbfa.png\n"):
+        (tmp_path / "list.txt").write_bytes(content)
+        assert names(open_data(tmp_path / "list.txt")) == ["a.png"]
+
+
+def test_a_header_that_does_not_name_the_path_is_no_picture_and_no_class(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    (tmp_path / "list.csv").write_text("image_name,label\na.png,x\n")
+    with pytest.raises(InputError, match=r"list\.csv.*columns \(image_name, label\).*Call it path"):
+        open_data(tmp_path / "list.csv")
+
+
 def test_missing_files_of_a_list_are_quarantined_and_all_missing_is_an_error(tmp_path: Path) -> None:
     for i in range(9):
         save(tmp_path / f"{i}.png")
@@ -281,6 +323,12 @@ def test_a_list_of_paths_from_python(tmp_path: Path) -> None:
     assert len(open_data([tmp_path / "a.png", str(tmp_path / "b.png")])) == 2
     with pytest.raises(InputError, match="empty list"):
         open_data([])
+
+
+@pytest.mark.parametrize("source", [None, 3, [np.zeros((4, 4, 3), np.uint8)], [1, 2]])
+def test_what_is_no_data_is_answered_with_what_is(source: object) -> None:
+    with pytest.raises(InputError, match="not understood; give a path, a name, a list of paths, or one NumPy array"):
+        open_data(source)  # type: ignore[arg-type]
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+import manyviews.evaluate.few_shot as few_shot_module
+import manyviews.evaluate.retrieval as retrieval_module
 from manyviews.errors import InputError
 from manyviews.evaluate.few_shot import centroid, draw, few_shot, logistic
 from manyviews.evaluate.label_fraction import label_fraction, subset
@@ -43,6 +45,22 @@ def test_episode_rows_are_of_their_class_and_never_repeated() -> None:
     assert all(len(set(r.tolist())) == 4 for r in rows.flatten(0, 1))
 
 
+def test_episodes_of_large_classes_are_drawn_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    rand = torch.rand
+
+    def counted(*shape: int, generator: torch.Generator) -> torch.Tensor:
+        sizes.append(shape[0] * shape[1])
+        return rand(*shape, generator=generator)
+
+    y, classes = torch.arange(300) % 3, torch.tensor([[0, 2], [1, 0]] * 50)
+    monkeypatch.setattr(few_shot_module, "DRAWN", 1000)
+    monkeypatch.setattr(torch, "rand", counted)
+    rows = draw(y, classes, 4, torch.Generator().manual_seed(0))
+    assert max(sizes) <= 1000 and sum(sizes) == 200 * 100
+    assert (y[rows] == classes[:, :, None]).all() and all(len(set(r.tolist())) == 4 for r in rows.flatten(0, 1))
+
+
 def test_episode_classifiers_equal_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import NearestCentroid
@@ -74,6 +92,17 @@ def test_average_precision_equals_scikit_learn() -> None:
     cosine = torch.nn.functional.normalize(queries.x, dim=1) @ torch.nn.functional.normalize(bank.x, dim=1).T
     expected = [average_precision_score((bank.y == c).numpy(), s.numpy()) for c, s in zip(queries.y, cosine, strict=True)]
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_a_large_bank_is_sorted_for_few_queries_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    bank, queries = clustered(60, 1.0), clustered(20, 1.0, seed=1)
+    expected = average_precision(queries.x, queries.y, bank.x, bank.y)
+    sizes: list[int] = []
+    argsort = torch.Tensor.argsort
+    monkeypatch.setattr(retrieval_module, "HELD", 200)
+    monkeypatch.setattr(torch.Tensor, "argsort", lambda a, **options: sizes.append(a.numel()) or argsort(a, **options))
+    torch.testing.assert_close(average_precision(queries.x, queries.y, bank.x, bank.y), expected)
+    assert max(sizes) <= 200 and sum(sizes) == 60 * 20
 
 
 def test_retrieval_leaves_the_query_itself_out() -> None:

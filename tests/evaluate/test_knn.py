@@ -12,6 +12,12 @@ import manyviews.evaluate.knn as module
 from manyviews.evaluate.knn import knn, neighbours
 
 
+@pytest.fixture(autouse=True)
+def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that products in bfloat16 are what they say, on any machine."""
+    monkeypatch.setattr(module, "has_bf16", lambda device: True)
+
+
 def clustered(rows: int, dim: int = 16, classes: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(seed)
     means = torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
@@ -58,6 +64,14 @@ def test_candidates_that_rounding_could_have_mixed_up_are_looked_for_again() -> 
     expected, _ = neighbours(x[:20], x, 3)
     assert torch.equal(values, expected)
     assert (rows >= 0).all()
+
+
+def test_hardware_without_bfloat16_takes_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "has_bf16", lambda device: False)
+    monkeypatch.setattr(module, "ranked_candidates", lambda *_: pytest.fail("products in bfloat16"))
+    x, _ = clustered(400, 32)
+    for a, b in zip(neighbours(x[:9], x, 5, torch.bfloat16), neighbours(x[:9], x, 5), strict=True):
+        assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize("products", [torch.float32, torch.bfloat16])

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+import manyviews.evaluate.linear as module
 from manyviews.errors import InputError
 from manyviews.evaluate.lbfgs import minimize
 from manyviews.evaluate.linear import cross_entropy, fit, linear
 from manyviews.evaluate.linear_sgd import descend, linear_sgd
 from manyviews.evaluate.scores import Labelled
+
+
+@pytest.fixture(autouse=True)
+def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that products in bfloat16 are what they say, on any machine."""
+    monkeypatch.setattr(module, "has_bf16", lambda device: True)
 
 
 def clustered(rows: int, dim: int = 12, classes: int = 4, seed: int = 0, spread: float = 1.5) -> Labelled:
@@ -37,6 +44,13 @@ def test_weights_equal_those_of_scikit_learn(rows: int, products: torch.dtype) -
     assert found.converged
     np.testing.assert_allclose(found.weight.T.numpy(), theirs.coef_, atol=1e-3)
     np.testing.assert_allclose((found.bias - found.bias.mean()).numpy(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-3)
+
+
+def test_hardware_without_bfloat16_goes_all_the_way_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = clustered(200)
+    expected = fit(train, (1e-2,))[0]
+    monkeypatch.setattr(module, "has_bf16", lambda device: False)
+    assert torch.equal(fit(train, (1e-2,), torch.bfloat16)[0].weight, expected.weight)
 
 
 def test_value_and_gradient_equal_autograd_in_float64_for_each_penalty() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from manyviews.errors import InputError
-from manyviews.evaluate.scores import Labelled, accuracy, bootstrap, held_out
+from manyviews.evaluate.scores import Labelled, accuracy, bootstrap, by_class, held_out
 
 
 def test_the_interval_of_an_accuracy_is_that_of_a_binomial() -> None:
@@ -40,6 +40,22 @@ def test_held_out_rows_are_a_fifth_of_each_class_and_lone_rows_stay() -> None:
     rest, out = held_out(Labelled(torch.arange(64.0)[:, None], y, 4))
     assert out.y.bincount(minlength=4).tolist() == [10, 2, 1, 0]
     assert sorted(torch.cat([rest.x, out.x])[:, 0].tolist()) == list(range(64))
+
+
+def test_the_rows_of_each_class_are_those_of_a_slow_loop_in_order() -> None:
+    y = torch.tensor([4, 0, 4, 2, 0, 0, 4])
+    found = by_class(y)
+    assert {c: rows.tolist() for c, rows in found.items()} == {c: [i for i in range(7) if y[i] == c] for c in (0, 2, 4)}
+    assert by_class(y[:0]) == {}
+
+
+def test_very_many_classes_are_held_out_in_one_sort_and_not_class_by_class() -> None:
+    import time
+
+    y = torch.randint(0, 20_000, (400_000,), generator=torch.Generator().manual_seed(0))
+    since = time.process_time()
+    held_out(Labelled(torch.zeros(len(y), 1), y, 20_000))
+    assert time.process_time() - since < 10, "a pass over all rows for each class takes a minute"
 
 
 def test_labels_beyond_the_classes_are_refused() -> None:

@@ -54,6 +54,24 @@ def test_one_class_alone_and_collapsed_still_has_a_finite_loss_and_gradient() ->
     assert math.isclose(float(value), math.log(7), rel_tol=1e-5) and z.grad.isfinite().all()
 
 
+def test_samples_whose_label_is_not_known_are_left_out_entirely() -> None:
+    za, zb = torch.randn(2, 7, 5)
+    label = torch.tensor([3, -1, 3, -1, 0, 1, -2])
+    known = label >= 0
+    za.requires_grad_()
+    value = supcon(za, zb, label)
+    assert math.isclose(float(value), slow(za[known], zb[known], label[known], 0.1), rel_tol=1e-5)
+    value.backward()
+    assert not za.grad[~known].any() and (za.grad[known] != 0).any(1).all()
+
+
+def test_where_no_label_is_known_the_loss_is_zero_with_a_gradient_of_zeros() -> None:
+    za, zb = torch.randn(2, 4, 3).requires_grad_()
+    value = supcon(za, zb, torch.full((4,), -1))
+    (gradient,) = torch.autograd.grad(value, za)
+    assert float(value) == 0 and gradient.isfinite().all() and not gradient.any()
+
+
 def test_a_temperature_that_is_not_positive_is_refused() -> None:
     with pytest.raises(InputError, match="temperature 0"):
         supcon(torch.randn(4, 3), torch.randn(4, 3), torch.arange(4), temperature=0.0)

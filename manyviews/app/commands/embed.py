@@ -22,6 +22,8 @@ def run(args: argparse.Namespace) -> None:
     from manyviews.errors import InputError
 
     problems = [f"--{name} {getattr(args, name)}: must be at least {least}" for name, least in (("batch", 1), ("workers", 0)) if getattr(args, name) < least]
+    if not 0 <= args.max_bad <= 1:
+        problems.append(f"--max-bad {args.max_bad}: a share, from 0 to 1")
     if args.out.is_dir():
         problems.append(f"--out {args.out} is a folder; name a file in it, e.g. {args.out / 'vectors.parquet'}")
     if problems:

@@ -2,6 +2,7 @@
 
 He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385; label smoothing as in Szegedy et al., "Rethinking the Inception
 Architecture for Computer Vision", CVPR 2016, arXiv:1512.00567, whose value is 0.1, off by default.
+Samples whose label is not known (-1) take no part: the mean is over the others, of all ranks; where there are none it is zero.
 Departs from the paper in the schedule: a warm-up of 5 epochs of 90 (Goyal et al., arXiv:1706.02677) and half a cosine instead of steps; and in that
 biases and normalisations do not decay.
 """
@@ -13,6 +14,9 @@ from torch import nn
 
 from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
+from manyviews.nn.distributed import total, world
+
+UNKNOWN = -1
 
 
 class Supervised(Method):
@@ -29,7 +33,9 @@ class Supervised(Method):
     def loss(self, v: View) -> Terms:
         if "label" not in v.given:
             raise InputError("supervised needs a label with every sample, which this data does not have; class folders give one")
-        label = v.given["label"].long()
+        label = v.given["label"].long().clamp(min=UNKNOWN)
         logits = self.classifier(self.encoder(v)).float()
-        accuracy = (logits.detach().argmax(1) == label).float().mean()
-        return {"loss": F.cross_entropy(logits, label, label_smoothing=self.smoothing), "accuracy": accuracy}
+        share = world() / total((label >= 0).sum().float()).clamp(min=1)  # so that the mean over ranks is that over all known labels
+        accuracy = (logits.detach().argmax(1) == label).sum() * share
+        loss = F.cross_entropy(logits, label, label_smoothing=self.smoothing, ignore_index=UNKNOWN, reduction="sum")
+        return {"loss": loss * share, "accuracy": accuracy}
