@@ -9,7 +9,7 @@ into an embedding, or, where it can, into `Tokens` and `Features`. A `Trainable`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -117,6 +117,7 @@ class Recipe:
     final_weight_decay: float | None = None  # cosine towards it; None: constant
     warmup: float = 0.1  # share of the training
     final_lr: float = 0.0  # as a share of lr
+    schedule: str = "cosine"  # of the rate: a name in manyviews.train.optimizers.SCHEDULES
     vector_lr: float = 1.0  # of biases and normalisations, as a share of lr
     clip: float | None = None  # norm of the gradient
     betas: tuple[float, float] = (0.9, 0.999)
@@ -128,6 +129,7 @@ class Trainable(nn.Module):
     recipe: ClassVar[Recipe] = Recipe()
     progress: float = 0.0  # share of this fit done, 0..1; set by the engine before each step
     counter: Counter = Counter(0, 0)  # the step's randomness; set by the engine before each step
+    sampler: Callable[[int, Mapping, int, int], Any] | None = None  # (rows, columns, seed, epoch) -> rows in the order they are shown; None: shuffled
     fixed_rate: tuple[str, ...] = ()  # parameters, or modules of them, whose learning rate neither warms up nor decays
 
     def loss(self, **views: View) -> Terms:
@@ -144,10 +146,28 @@ class Trainable(nn.Module):
         return optimize(self.loss, **views)
 
 
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One training of several in a row."""
+
+    name: str
+    trainable: Trainable
+    data: Any
+    share: float = 1.0  # of the run's steps
+
+
 class Method(Trainable):
     """A way to pretrain `encoder`."""
 
     encoder: Encoder
+
+    def stages(self, data: Any, tools: Any) -> Iterator[Stage]:
+        """What is trained, one after the other; the last one is the method itself, the others train modules of it.
+
+        Between two of them data may be derived: `tools.derive(data, name, compute)` adds columns or selects rows, cached under `name`, from what
+        `tools.embed(encoder, data)` makes of every sample. Whatever a stage leaves must be in this method's modules: a resume finds it there.
+        """
+        yield Stage("", self, data)
 
     @property
     def exported(self) -> Encoder:

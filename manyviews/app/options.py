@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
-import inspect
 import math
 import os
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from manyviews.errors import InputError
+from manyviews.nn.hardware import has_bf16
 
 if TYPE_CHECKING:
     from manyviews.data.dataset import Data
@@ -45,6 +45,7 @@ class Options:
     warmup: float | int | None = option(None, "share of the training in which the rate rises, 0 to 1 (default: the method's)", 0)
     clip: float | int | None = option(None, "largest norm of the gradient (default: the method's)", 0)
     views: str = option("", "augmentation policy (default: the method's)")
+    schedule: str = option("", "of the learning rate: cosine, constant (default: the method's)")
     seed: int = option(0, "of weights, order and views; equal seeds give equal runs (default: 0)", 0)
     workers: int | None = option(None, "threads that read ahead, in each process; 0: none (default: the cores)", 0)
     devices: int = option(1, "GPUs, or processes where there is no GPU (default: 1); torchrun and SLURM overrule it", 1)
@@ -131,7 +132,8 @@ def check_values(options: Options) -> list[str]:
     """What is wrong with the options as they stand."""
     import torch
 
-    from manyviews.train.optimizers import NAMES
+    from manyviews.train.optimizers import NAMES, SCHEDULES
+    from manyviews.views.finding import policies
 
     problems = []
     for name, field in FIELDS.items():
@@ -145,7 +147,7 @@ def check_values(options: Options) -> list[str]:
     if options.precision == "16-mixed" and not torch.cuda.is_available():
         problems.append("--precision 16: needs a GPU; take 32 or bf16")
     problems += one_of("optimizer", options.optimizer, NAMES) + one_of("strategy", options.strategy, STRATEGIES) + one_of("log", options.log, LOGS)
-    problems += one_of("views", options.views, policies())
+    problems += one_of("views", options.views, policies()) + one_of("schedule", options.schedule, SCHEDULES)
     if options.log in LOGS and importlib.util.find_spec(options.log) is None:
         problems.append(f"--log {options.log}: not installed; pip install 'manyviews[{options.log}]'")
     most = devices_here()
@@ -168,14 +170,6 @@ def check_encoder(name: str) -> list[str]:
     if name in SMALL or timm.is_model(SHORT.get(name, name)):
         return []
     return [f"no encoder {name!r}{near(name, [*SMALL, *SHORT, *timm.list_models()])}; `manyviews encoders` lists them"]
-
-
-def policies() -> list[str]:
-    """The published policies of manyviews.views.images, which take a size and make views."""
-    from manyviews.views import images
-
-    functions = {name: f for name, f in vars(images).items() if inspect.isfunction(f) and f.__module__ == images.__name__ and not name.startswith("_")}
-    return [name for name, f in functions.items() if list(inspect.signature(f).parameters) == ["size"] and "Policy" in str(f.__annotations__.get("return"))]
 
 
 def devices_here() -> int:
@@ -244,12 +238,3 @@ def natural_encoder(size: int) -> str:
     import torch
 
     return ("resnet18_small" if torch.cuda.is_available() else "resnet_micro") if size <= 64 else "resnet18"
-
-
-def has_bf16() -> bool:
-    """Whether bf16 products are fast here: on the GPU, or by AMX or AVX-512 on the CPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -10,14 +10,14 @@ from manyviews.train.fit import Step
 class Progress:
     """Steps done, loss, samples a second, share of the time spent waiting for data, the probe, and the time left."""
 
-    def __init__(self, steps: int, quiet: bool = False, start: int = 0):
+    def __init__(self, steps: int, quiet: bool = False, start: int = 0, name: str = "pretrain"):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         columns = [TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn()]
         self.bar = Bar(*columns, console=Console(stderr=True), disable=quiet)
-        self.task = self.bar.add_task("pretrain", total=steps, completed=start, said="")
+        self.task = self.bar.add_task(name, total=steps, completed=start, said="")
         self.speed, self.waiting, self.probe = 0.0, 0.0, ""
 
     def __enter__(self) -> Progress:

@@ -89,7 +89,7 @@ def fit(
     fabric: Fabric | None = None,
     threads: int = 2,
     accumulate: int = 1,
-    sampler: Sampler = shuffled,
+    sampler: Sampler | None = None,
     channels_last: bool = False,
     compile: bool = False,
     resume: dict[str, Any] | None = None,
@@ -99,6 +99,7 @@ def fit(
 
     data: anything with len(), columns and batches(order, threads, substitute). lr: the rate, by default the recipe's times batch / 256.
     accumulate: micro-batches a step; what a loss sees at once is batch / accumulate. resume: a dict that `Step.checkpoint` made.
+    sampler: which samples make which batch, by default the trainable's own, else every sample once an epoch in random order.
     stop: asked at every step; when any process says yes, the fit ends after that step. Raises Diverged when the loss is not finite.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
@@ -109,7 +110,7 @@ def fit(
     lr = recipe.lr * batch / 256 if lr is None else lr
     start = resume["step"] if resume else 0
     module, optimizer = set_up(trainable, recipe, lr, fabric, channels_last, compile, resume)
-    order = batch_rows(len(data), data.columns, micro, seed, start * accumulate, steps * accumulate, rank, world, sampler)
+    order = batch_rows(len(data), data.columns, micro, seed, start * accumulate, steps * accumulate, rank, world, sampler or trainable.sampler or shuffled)
     batches = data.batches(order, threads, substitute=True)
 
     def optimize(loss: Callable[..., Terms], **views: Any) -> Terms:
@@ -146,7 +147,7 @@ def fit(
                 count += len(samples) * world
                 trainable.counter = Counter(seed, number * accumulate + part)
                 torch.manual_seed(trainable.counter.integer(f"torch/{rank}"))
-                views = draw(policy, samples, trainable.counter)
+                views = draw(policy, samples, trainable.counter, trainable.progress)
                 if number == start and part == 0:
                     check_roles(trainable, list(views))
                 trainable.step(optimize, **views)
@@ -158,7 +159,7 @@ def fit(
             seconds = time.perf_counter() - clock
             yield Step(
                 number + 1, steps, epoch, loss, means, rate, count, seconds, waiting, stopping,
-                lambda samples=samples, counter=trainable.counter: draw(policy, samples, counter),  # type: ignore[misc]
+                lambda samples=samples, counter=trainable.counter, progress=number / steps: draw(policy, samples, counter, progress),  # type: ignore[misc]
                 lambda number=number: {"step": number + 1, **states(trainable, optimizer, fabric)},  # type: ignore[misc]
             )  # fmt: skip
             if stopping:
@@ -190,9 +191,11 @@ def set_up(
     return module, optimizer
 
 
-def draw(policy: Callable[[View, Counter], dict[str, Any]], samples: View, counter: Counter) -> dict[str, Any]:
+def draw(policy: Callable[[View, Counter], dict[str, Any]], samples: View, counter: Counter, progress: float) -> dict[str, Any]:
+    """The views; a policy that changes with the training has `at(progress)`."""
+    at = getattr(policy, "at", None)
     with torch.no_grad():
-        return policy(samples, counter)
+        return (at(progress) if at else policy)(samples, counter)
 
 
 def averaged(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -8,6 +8,7 @@ timm's clipping. Departs from the LARS paper in that the rate multiplies the mom
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -53,12 +54,24 @@ def parameter_groups(trainable: Trainable, weight_decay: float) -> list[dict[str
     ]
 
 
+def half_cosine(progress: float, warmup: float = 0.1, final_lr: float = 0.0) -> float:
+    """Linear warm-up, then half a cosine to `final_lr`, as a share of the highest rate."""
+    if progress < warmup:
+        return progress / warmup
+    return cosine(1.0, final_lr, (progress - warmup) / max(1e-9, 1 - warmup))
+
+
+def constant(progress: float, warmup: float = 0.1, final_lr: float = 0.0) -> float:
+    """Linear warm-up, then the highest rate."""
+    return min(1.0, progress / warmup) if warmup else 1.0
+
+
+SCHEDULES: dict[str, Callable[[float, float, float], float]] = {"cosine": half_cosine, "constant": constant}  # (progress, warmup, final_lr) -> share of lr
+
+
 def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, lr: float, progress: float) -> float:
-    """Sets rate and weight decay for this share of the training: linear warm-up, then half a cosine to `final_lr`. Returns the rate."""
-    if progress < recipe.warmup:
-        rate = lr * progress / recipe.warmup
-    else:
-        rate = cosine(lr, lr * recipe.final_lr, (progress - recipe.warmup) / max(1e-9, 1 - recipe.warmup))
+    """Sets rate and weight decay for this share of the training, by the recipe's schedule. Returns the rate."""
+    rate = lr * SCHEDULES[recipe.schedule](progress, recipe.warmup, recipe.final_lr)
     decay = recipe.weight_decay
     if recipe.final_weight_decay is not None:
         decay = cosine(recipe.weight_decay, recipe.final_weight_decay, progress)

@@ -84,6 +84,19 @@ def swav(size: int) -> Policy:
     )
 
 
+def obow(size: int) -> Policy:
+    """Gidaris et al. 2021, arXiv:2012.11552: the centred square, two crops of 5/7 of the side and five of 3/7 (in multiples as `dino`'s).
+
+    The five, which the paper cuts from one view of the picture at a time, are drawn each for itself: the same sizes, other places and colours.
+    """
+    step = 16 if size >= 112 else 4
+    wide, narrow = Crop((0.08, 0.6)), Crop((0.6 * (96 / 256) ** 2, (96 / 256) ** 2))
+    colour = (Flip(), Jitter(0.4, 0.4, 0.4, 0.1), Grey(0.2))
+    blurred = (*colour, *(() if size <= 64 else (gaussian(0.5, size),)))
+    crops = [Spec(max(step, round(size * 5 / 7 / step) * step), (wide, *blurred))] * 2 + [Spec(local_side(size), (narrow, *colour))] * 5
+    return Policy({"clean": Spec(size, (Centre(), Flip())), "crops": crops})
+
+
 def mae(size: int) -> Policy:
     """He et al. 2022, arXiv:2111.06377: crops of at least 20 % and flips, nothing else."""
     return Policy({"v": Spec(size, (Crop((0.2, 1.0)), Flip()))})

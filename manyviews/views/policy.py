@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -33,6 +34,10 @@ class Policy:
             made.update(zip(names, apply(s, samples, counter, names), strict=True))
         return {role: [made[f"{role}{i}"] for i in range(len(spec))] if isinstance(spec, list) else made[role] for role, spec in self.roles.items()}
 
+    def at(self, progress: float) -> Policy:
+        """The policy for this share of a training, 0..1: itself; a `Curriculum` has others."""
+        return self
+
     @property
     def specs(self) -> list[Spec]:
         return [s for spec in self.roles.values() for s in (spec if isinstance(spec, list) else [spec])]
@@ -42,6 +47,29 @@ class Policy:
         """The shorter side below which a decoded picture would have to be enlarged for the smallest crop."""
         smallest = [min([c.scale[0] for c in s.changes if isinstance(c, Crop)], default=1.0) for s in self.specs]
         return max(math.ceil(s.size / math.sqrt(scale)) for s, scale in zip(self.specs, smallest, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Curriculum:
+    """A policy that changes as the training goes on: a pure function of `progress`."""
+
+    at: Callable[[float], Policy]
+
+    def __call__(self, samples: View, counter: Counter) -> dict[str, View | list[View]]:
+        return self.at(1.0)(samples, counter)
+
+    @property
+    def roles(self) -> dict[str, Spec | list[Spec]]:
+        return self.at(1.0).roles
+
+    @property
+    def specs(self) -> list[Spec]:
+        return self.at(1.0).specs
+
+    @property
+    def pixels(self) -> int:
+        """What its end needs, and so its beginning, which shows no more."""
+        return self.at(1.0).pixels
 
 
 def apply(spec: Spec, samples: View, counter: Counter, roles: list[str]) -> list[View]:

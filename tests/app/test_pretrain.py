@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import manyviews as mv
-from manyviews.app import options, training
+from manyviews.app import between, launch, options
 from manyviews.app.cli import main
 from manyviews.app.options import Options, resolve
 from manyviews.app.pretrain import pretrain, repeat
@@ -155,7 +155,7 @@ def test_a_rate_that_blows_up_stops_with_the_views_saved_and_advice(pictures: Pa
 
 
 def test_a_collapsed_encoder_stops_the_run_with_the_views_saved_and_advice(pictures: Path, tmp_path: Path) -> None:
-    class Same(training.Probe):
+    class Same(between.Probe):
         """Looks at an encoder that gives every picture the same vector from step 2 on."""
 
         def __call__(self, encoder: Any, device: str = "cpu") -> dict[str, float]:
@@ -167,7 +167,7 @@ def test_a_collapsed_encoder_stops_the_run_with_the_views_saved_and_advice(pictu
         looks = 0
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(training, "Probe", Same)
+        patched.setattr(between, "Probe", Same)
         with pytest.raises(Diverged, match=r"try .*diverged\.safetensors"):
             pretrain(pictures, out=tmp_path / "run", steps=6, probe_every=2, **TINY)
     assert load_file(tmp_path / "run" / "diverged.safetensors")["w.x"].shape == (12, 3, 16, 16)
@@ -193,14 +193,14 @@ def test_diverging_is_exit_status_1_without_a_traceback(pictures: Path, tmp_path
 
 
 def test_useless_weights_do_not_replace_a_good_checkpoint(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = training.Between.save
+    honest = between.Between.save
 
-    def poisoned(between: Any, step: Any) -> None:
+    def poisoned(looks: Any, step: Any) -> None:
         if step.number == 4:
-            next(between.method.parameters()).data.fill_(float("nan"))
-        honest(between, step)
+            next(looks.method.parameters()).data.fill_(float("nan"))
+        honest(looks, step)
 
-    monkeypatch.setattr(training.Between, "save", poisoned)
+    monkeypatch.setattr(between.Between, "save", poisoned)
     with pytest.raises(Diverged, match="after step 4"):
         pretrain(pictures, out=tmp_path / "run", steps=6, probe_every=6, save_every=2, **TINY)
     assert checkpoint.load_checkpoint(tmp_path / "run" / "last.ckpt")["step"] == 2
@@ -231,23 +231,23 @@ def test_a_full_disk_loses_nothing_that_was_saved(pictures: Path, tmp_path: Path
 def test_an_interrupted_run_is_saved_and_goes_on_to_the_same_bits(
     pictures: Path, tmp_path: Path, number: int, error: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = training.Between.__call__
+    honest = between.Between.__call__
 
-    def interrupted(between: Any, step: Any) -> None:
-        honest(between, step)
+    def interrupted(looks: Any, step: Any) -> None:
+        honest(looks, step)
         if step.number == 3:
             os.kill(os.getpid(), number)
 
     settings = {**TINY, "steps": 8, "probe_every": 8}
     whole = pretrain(pictures, out=tmp_path / "whole", **settings)
     with monkeypatch.context() as patched:
-        patched.setattr(training.Between, "__call__", interrupted)
+        patched.setattr(between.Between, "__call__", interrupted)
         with pytest.raises(error) as caught:
             pretrain(pictures, out=tmp_path / "run", **settings)
     if error is SystemExit:
         assert caught.value.code == 143
     assert checkpoint.load_checkpoint(tmp_path / "run" / "last.ckpt")["step"] == 4
-    assert signal.getsignal(number) is not None and not isinstance(signal.getsignal(number), type(training.launch.Stop().note))
+    assert signal.getsignal(number) is not None and not isinstance(signal.getsignal(number), type(launch.Stop().note))
     mv.Run(tmp_path / "run").resume(quiet=True)
     assert same(encoder_of(tmp_path / "run"), encoder_of(whole.path))
 
