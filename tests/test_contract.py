@@ -24,7 +24,7 @@ from manyviews.data.opening import open_data
 from manyviews.errors import InputError
 from manyviews.nn import torchvision_schemas
 from manyviews.train.fit import Step, fit
-from manyviews.views import images
+from manyviews.views.finding import find_policy
 
 SMALL = {"hidden": 32, "out": 16, "bottleneck": 8, "queue": 16, "prototypes": 12, "dim": 48, "depth": 2, "heads": 3}  # instead of the papers' widths
 SIZE, BATCH, STEPS = 16, 8, 3
@@ -53,14 +53,14 @@ def small_encoder(name: str, seed: int) -> Encoder:
 
 
 def build(name: str, encoder: str, seed: int = 0) -> tuple[Method, Recipe]:
-    settings = {key: min(SMALL[key], int(default)) for key, default in methods()[name].parameters.items() if key in SMALL}
+    settings = {key: SMALL[key] if default == "None" else min(SMALL[key], int(default)) for key, default in methods()[name].parameters.items() if key in SMALL}
     network = small_encoder(encoder, seed)
     torch.manual_seed(seed)
     return build_method(name, network, labelled_pictures(), **settings)
 
 
 def steps_of(method: Method, recipe: Recipe, **options: Any) -> Any:
-    policy = getattr(images, recipe.views)(SIZE)
+    policy = find_policy(recipe.views, SIZE)
     return fit(method, labelled_pictures(), policy, steps=STEPS, batch=BATCH, recipe=recipe, threads=0, **options)
 
 

@@ -10,14 +10,25 @@ from manyviews.objectives.infonce import infonce
 from manyviews.objectives.supcon import supcon
 from manyviews.objectives.vicreg import vicreg
 
-CASES = {"infonce": (infonce, ()), "supcon": (supcon, ("label",)), "vicreg": (vicreg, ()), "barlow_twins": (barlow_twins, ())}
+CASES = {
+    "infonce": (infonce, ()),
+    "supcon": (supcon, ("label",)),
+    "supcon, some unknown": (supcon, ("some",)),
+    "supcon, none known on one rank": (supcon, ("last",)),
+    "supcon, none known": (supcon, ("none",)),
+    "vicreg": (vicreg, ()),
+    "barlow_twins": (barlow_twins, ()),
+}
 WORLD, EACH, DIM = 2, 5, 4
 
 
 def inputs() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     za, zb = 0.8 * torch.randn(2, WORLD * EACH, DIM, generator=generator)
-    return {"za": za, "zb": zb, "label": torch.randint(0, 3, (WORLD * EACH,), generator=generator)}
+    label = torch.randint(0, 3, (WORLD * EACH,), generator=generator)
+    row = torch.arange(WORLD * EACH)
+    unknown = {"some": row % 3 == 0, "last": row >= EACH, "none": row >= 0}
+    return {"za": za, "zb": zb, "label": label, **{name: label.masked_fill(rows, -1) for name, rows in unknown.items()}}
 
 
 def evaluate(name: str, rows: slice) -> dict[str, np.ndarray]:

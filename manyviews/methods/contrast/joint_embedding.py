@@ -23,13 +23,13 @@ from manyviews.nn.mlp import mlp
 class JointEmbedding(Method):
     """Both views through encoder and projector, then the objective; `options` are the objective's own arguments and those of `mlp`."""
 
-    def __init__(self, encoder: Encoder, objective: Callable[..., Tensor | Terms], hidden: int = 2048, out: int = 128, layers: int = 2, **options: Any):
+    def __init__(self, encoder: Encoder, objective: Callable[..., Tensor | Terms], hidden: int | None = 2048, out: int = 128, layers: int = 2, **options: Any):
         super().__init__()
         arguments = inspect.signature(objective).parameters
         self.settings = {name: value for name, value in options.items() if name in arguments}
         layout = {name: value for name, value in options.items() if name not in arguments}
         self.encoder = encoder
-        self.projector = mlp(encoder.dim, *[hidden] * (layers - 1), out, **layout)
+        self.projector = mlp(encoder.dim, *[hidden or encoder.dim] * (layers - 1), out, **layout)
         self.objective = objective
         self.wants = [name for name in arguments if arguments[name].default is inspect.Parameter.empty][2:]  # after the two embeddings
 

@@ -9,13 +9,11 @@ warm-up is their 40 epochs of 300, and 10 of 100.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
-from manyviews.nn.distributed import gather, rank
+from manyviews.nn.contrast import contrast
 from manyviews.nn.ema import cosine, ema_update, frozen_copy
 from manyviews.nn.mlp import mlp
 
@@ -47,14 +45,7 @@ class MoCoV3(Method):
         qv, qw = (self.predictor(self.projector(self.encoder(view))) for view in (v, w))
         with torch.no_grad():
             kv, kw = self.target(v), self.target(w)
-        return {"v_to_w": self.contrast(qv, kw), "w_to_v": self.contrast(qw, kv)}
-
-    def contrast(self, q: Float[Tensor, "batch dim"], k: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
-        """2 * temperature times -log softmax of each query's similarity to its key, against the keys of all ranks."""
-        with torch.autocast(q.device.type, enabled=False):
-            q, k = F.normalize(q.float(), dim=1), F.normalize(gather(k.float()), dim=1)
-            own = rank() * len(q) + torch.arange(len(q), device=q.device)
-            return 2 * self.temperature * F.cross_entropy(q @ k.T / self.temperature, own)  # Eq. (1)
+        return {"v_to_w": contrast(qv, kw, self.temperature), "w_to_v": contrast(qw, kv, self.temperature)}
 
     def after_step(self) -> None:
         ema_update(self.target, [self.encoder, self.projector], cosine(self.decay, 1.0, self.progress))

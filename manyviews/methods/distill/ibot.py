@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from manyviews.contracts import Encoder, Method, Recipe, Terms, Tokens, View
 from manyviews.counters import Counter
 from manyviews.errors import InputError
+from manyviews.nn.corruption import existing, first_box, lowest, unit_places
 from manyviews.nn.crops import cross_entropy_across, embed_crops
 from manyviews.nn.ema import cosine, ema_update, frozen_copy
 from manyviews.nn.prototypes import Centre, PrototypeHead, warmed
@@ -104,12 +105,12 @@ class IBOT(Method):
         """Which tokens the student does not get to see."""
         u = self.counter.uniform(f"{name}/ratio", index, 2)
         share = torch.where(u[:, 0] < self.unmasked, 0.0, self.mask_ratio + self.mask_spread * (2 * u[:, 1] - 1))
-        exists = tokens.exists if tokens.exists is not None else torch.ones_like(tokens.where[..., 0], dtype=torch.bool)
+        exists = existing(tokens)
         key = self.counter.uniform(f"{name}/order", index, exists.shape[1])
         if self.shape == "block":
-            key = key + first_box(self.counter, f"{name}/box", index, tokens.where, exists, share)
-        rank = key.masked_fill(~exists, torch.inf).argsort(1).argsort(1)
-        return rank < (share * exists.sum(1)).floor()[:, None]
+            place = unit_places(tokens.where, exists)
+            key = key + first_box(place, *boxes(self.counter, f"{name}/box", index, place.shape[-1], share))
+        return lowest(key, exists, share)
 
     def before_step(self) -> None:
         if self.progress < self.freeze:
@@ -140,27 +141,17 @@ def masked_cross_entropy(targets: Float[Tensor, "count out"], logits: Float[Tens
     return -((targets * F.log_softmax(logits.float(), 1)).sum(1) * share).sum() / len(hidden)
 
 
-def first_box(
-    counter: Counter,
-    name: str,
-    index: Int[Tensor, "batch"],
-    where: Float[Tensor, "batch tokens axes"],
-    exists: Bool[Tensor, "batch tokens"],
-    share: Float[Tensor, "batch"],
-) -> Int[Tensor, "batch tokens"]:
-    """The number of the first of BOXES random boxes that each token lies in, or BOXES.
+def boxes(
+    counter: Counter, name: str, index: Int[Tensor, "batch"], axes: int, share: Float[Tensor, "batch"]
+) -> tuple[Float[Tensor, "batch boxes axes"], Float[Tensor, "batch boxes axes"]]:
+    """The lowest and highest corners of random boxes in the unit cube.
 
-    Boxes cover between a twelfth (BEiT's 16 of 196 patches) and `share` of the tokens' extent, their sides within a factor of 1 / 0.3.
+    They cover between a twelfth (BEiT's 16 of 196 patches) and `share` of it, their sides within a factor of 1 / 0.3.
     """
-    axes = where.shape[-1]
-    low = where.masked_fill(~exists[..., None], torch.inf).amin(1, keepdim=True)
-    high = where.masked_fill(~exists[..., None], -torch.inf).amax(1, keepdim=True)
-    place = ((where - low) / (high - low).clamp(min=1e-9))[:, None]
     u = counter.uniform(name, index, BOXES, 1 + 2 * axes)
     least = share.clamp(max=1 / 12)[:, None]
     volume = least + (share[:, None] - least) * u[..., 0]
     stretch = ASPECT * (u[..., 1 : 1 + axes] - u[..., 1 : 1 + axes].mean(-1, keepdim=True))
     side = (volume[..., None] ** (1 / axes) * stretch.exp()).clamp(max=1)
     corner = u[..., 1 + axes :] * (1 - side)
-    inside = ((place >= corner[:, :, None]) & (place <= (corner + side)[:, :, None])).all(-1)
-    return torch.where(inside.any(1), inside.int().argmax(1), BOXES)
+    return corner, corner + side
