@@ -1,18 +1,18 @@
 """What there is: methods, objectives, encoders and groups, read from the source without importing it.
 
 A method is a class derived from `Method` in methods/*/NAME.py; an objective is a function in objectives/NAME.py that joint_embedding runs, under its
-own name or under the published one it gives as NAME. There is no registry: the files are the list. `python -m manyviews.app.catalogue` writes
-CATALOGUE.md; with --check it exits with 1 when that file is not what it would write.
+own name or under the published one it gives as NAME. Published systems elsewhere (views/, data/, train/, ...) are files whose
+docstring cites a paper and says where they depart from it. There is no registry: the files are the list.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import functools
 import re
-import sys
 from pathlib import Path
 
 from manyviews.app.settings import parse_settings as parse_settings
@@ -22,7 +22,7 @@ from manyviews.errors import InputError
 PACKAGE = Path(__file__).resolve().parent.parent
 FILLED = ("self", "encoder", "samples", "classes", "objective")  # what the engine fills in
 WORDS = {  # what the common hyperparameters mean, where a file does not say it better
-    "hidden": "width of the hidden layers of projector and predictor",
+    "hidden": "width of the hidden layers of projector and predictor; None: the encoder's",
     "out": "width of the embeddings that are compared",
     "layers": "linear layers of the projector",
     "norm": "batch normalisation between the projector's layers",
@@ -176,6 +176,40 @@ def methods() -> dict[str, Entry]:
     return dict(sorted(found.items()))
 
 
+ELSEWHERE = ("data", "views", "symmetry", "backbones", "train", "adapt", "tasks", "evaluate", "analyze")
+
+
+@functools.cache
+def systems() -> dict[str, Entry]:
+    """All published systems by name: the ways to pretrain, and what has its home elsewhere: files whose docstring says "Name: sentence", cites and departs."""
+    found = dict(methods())
+    for folder in ELSEWHERE:
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
+            tree = parse(path)
+            doc = ast.get_docstring(tree) or ""
+            if "arXiv:" not in doc or "Departs from" not in doc or ": " not in doc.partition("\n")[0]:
+                continue
+            name, where = path.stem, path.relative_to(PACKAGE).as_posix()
+            if name in found:
+                raise RuntimeError(f"{name} has two homes: {found[name].path} and {where}")
+            function = next((n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name), None)
+            own, kinds = (hyperparameters(function), types(function)) if function else ({}, {})
+            said = meanings([*own], [function], path.read_text(encoding="utf-8")) if function else {}
+            found[name] = Entry(name, folder, where, name, doc, own, kinds, said)
+    return dict(sorted(found.items()))
+
+
+def find_system(name: str) -> Entry:
+    """Any published system, by the names of `find_method` or its file's. Raises InputError with the nearest."""
+    with contextlib.suppress(InputError):
+        return find_method(name)
+    for entry in systems().values():
+        if squashed(name) == squashed(entry.name):
+            return entry
+    near = difflib.get_close_matches(name.lower().replace("-", "_").replace(" ", "_"), systems(), 3, 0.4)
+    raise InputError(f"no system {name!r}" + (f"; the nearest are {', '.join(near)}" if near else "") + "; `manyviews evidence` lists them")
+
+
 def squashed(name: str) -> str:
     """A name as people vary it: MoCo v2, moco-v2 and moco_v2 are one."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -223,61 +257,3 @@ def groups() -> list[Described]:
     files = [PACKAGE / "groups.py"] if (PACKAGE / "groups.py").exists() else sorted((PACKAGE / "groups").glob("*.py"))
     classes = [(n, file) for file in files for n in parse(file).body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
     return [Described(n.name, ast.get_docstring(n) or "", file.relative_to(PACKAGE).as_posix()) for n, file in classes]
-
-
-# --- CATALOGUE.md -----------------------------------------------------------------------------------------------------------------------------
-
-
-def markdown() -> str:
-    """CATALOGUE.md."""
-    lines = [
-        "# What there is",
-        "",
-        "Written by `make catalogue` from the source; do not edit. `manyviews show NAME` says more, with every hyperparameter.",
-        "",
-        "## Ways to pretrain",
-        "",
-        "| name | kind | what it does | paper | file | departs from the paper | tests | claim |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for e in methods().values():
-        title = re.search(r'"([^"]+)"', e.citation)
-        paper = f"[{title.group(1) if title else 'arXiv:' + e.arxiv}](https://arxiv.org/abs/{e.arxiv})" if e.arxiv else e.citation
-        departs = re.sub(r"^Departs from (?:the papers?(?:'s equations)?)? ?(?:in |: ?)?", "", e.departures).rstrip(".")
-        tests = ", ".join(f"[{t.name}]({t.relative_to(PACKAGE.parent).as_posix()})" for t in e.tests) or "none"
-        claim = f"[{e.claim.stem}]({e.claim.relative_to(PACKAGE.parent).as_posix()})" if e.claim else "none yet"
-        sentence = e.sentence.partition(": ")[2] or e.sentence
-        cells = [f"`{e.name}`", e.kind, sentence, paper, f"[{e.path}](manyviews/{e.path})", departs, tests, claim]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    lines += [
-        "",
-        "## Encoders",
-        "",
-        "These small ones, and every timm model by its name (`manyviews encoders PATTERN`).",
-        "",
-        "| name | what it is |",
-        "|---|---|",
-    ]
-    lines += [f"| `{e.name}` | {e.sentence} |" for e in small_encoders()]
-    lines += ["", "## Groups", "", "| name | what its elements do |", "|---|---|"]
-    lines += [f"| `{g.name}` | {g.sentence} |" for g in groups()]
-    return "\n".join(lines) + "\n"
-
-
-def main(argv: list[str]) -> int:
-    path = PACKAGE.parent / "CATALOGUE.md"
-    text = markdown()
-    if argv == ["--check"]:
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            return 0
-        print("CATALOGUE.md is stale; run `make catalogue`", file=sys.stderr)
-        return 1
-    if argv:
-        print("usage: python -m manyviews.app.catalogue [--check]", file=sys.stderr)
-        return 2
-    path.write_text(text, encoding="utf-8")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

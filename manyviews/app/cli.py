@@ -22,6 +22,8 @@ VERBS = {  # each is manyviews/app/commands/VERB.py, with add_arguments(parser) 
     "methods": "list the ways to pretrain",
     "encoders": "list the encoders",
     "data": "list the kinds of data, or say what a folder or file holds",
+    "claim": "check what a system's paper claims, in small: arms over seeds, a table and a verdict",
+    "evidence": "what is known of every system: tests, claims, verdicts; writes CATALOGUE.md and docs/",
     "show": "everything about one method or encoder: hyperparameters, defaults, paper, evidence",
 }
 

@@ -6,7 +6,7 @@ import difflib
 import json
 import textwrap
 
-from manyviews.app.catalogue import PACKAGE, WORDS, Entry, find_method, groups, methods, recipe_fields, small_encoders
+from manyviews.app.catalogue import PACKAGE, WORDS, Entry, find_system, groups, recipe_fields, small_encoders, systems
 from manyviews.errors import InputError
 
 WIDTH = 110
@@ -16,7 +16,7 @@ TOKENS = "whether methods that mask or compare parts can use it: yes; all: parts
 def show(name: str) -> str:
     """Text about what `name` names. Raises InputError with the nearest names of all kinds."""
     try:
-        return show_method(find_method(name))
+        return show_system(find_system(name))
     except InputError:
         pass
     for group in groups():
@@ -34,18 +34,22 @@ def show(name: str) -> str:
     import timm
 
     if not timm.is_model(SHORT.get(name, name).partition(".")[0]):
-        near = difflib.get_close_matches(name, [*methods(), *small, *(g.name for g in groups()), *SHORT, *timm.list_models()], 3, 0.5)
+        near = difflib.get_close_matches(name, [*systems(), *small, *(g.name for g in groups()), *SHORT, *timm.list_models()], 3, 0.5)
         hint = f"; the nearest are {', '.join(near)}" if near else "; see `manyviews methods` and `manyviews encoders`"
         raise InputError(f"no method, encoder or group {name!r}{hint}")
     timm_config(name)
     return show_encoder(name, "A model of timm.")
 
 
-def show_method(entry: Entry) -> str:
-    """A method or objective."""
-    run_by = "run by joint_embedding" if entry.kind == "objective" else f"class {entry.definition}"
+def show_system(entry: Entry) -> str:
+    """A method, an objective, or a system with another home."""
     lines = [*wrap(entry.sentence), "", *wrap(f"Paper: {entry.citation}")]
     lines += wrap(entry.departures) if entry.departures else []
+    if entry.kind not in ("method", "objective"):
+        rows = [(name, default, meaning_of(entry, name)) for name, default in entry.parameters.items()]
+        lines += ["", f"Arguments of {entry.definition}:", *table(rows)] if rows else []
+        return "\n".join([*lines, "", f"File: manyviews/{entry.path}", *evidence(entry)])
+    run_by = "run by joint_embedding" if entry.kind == "objective" else f"class {entry.definition}"
     views = ", ".join(f"{role} (several)" if "list" in kind else role for role, kind in entry.views.items())
     lines += ["", f"Views: {views}"] + ([f"Needs with every sample: {', '.join(entry.given)}"] if entry.given else [])
     rows = [(name, default, meaning_of(entry, name)) for name, default in entry.parameters.items()]
@@ -78,7 +82,9 @@ def evidence(entry: Entry) -> list[str]:
             result = json.loads(entry.claim.read_text(encoding="utf-8"))
         except ValueError:
             return [*lines, "  damaged: it is no JSON"]
-        lines += [f"  {key}: {value}" for key, value in result.items() if isinstance(value, str | int | float)] if isinstance(result, dict) else []
+        from manyviews.app.evidence.said import result_table
+
+        lines += ["", *result_table(result).splitlines()]
     return lines
 
 

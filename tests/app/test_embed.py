@@ -121,3 +121,30 @@ def test_a_vector_file_cut_in_half_is_refused(pictures: Path, tiny_run: Path, tm
     (tmp_path / "v.parquet").write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="not a whole Parquet file"):
         read_vectors(tmp_path / "v.parquet")
+
+
+def test_a_long_list_of_paths_is_embedded(tiny_run: Path, pictures: Path, tmp_path: Path) -> None:
+    paths = sorted(pictures.rglob("*.png")) * 4  # more letters than a path may have
+    vectors = embed(tiny_run, paths, tmp_path / "v.parquet")
+    assert len(vectors) == len(paths) and vectors.metadata["data"] == ""
+
+
+def test_a_share_of_bad_samples_outside_of_0_to_1_is_refused(tiny_run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["embed", str(tiny_run), str(pictures), "--max-bad", "50"]) == 2
+    assert "--max-bad 50.0: a share, from 0 to 1" in capsys.readouterr().err
+
+
+def test_most_samples_may_be_unreadable_where_the_user_says_so(tiny_run: Path, pictures: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "spoilt")
+    for k, path in enumerate(sorted(folder.rglob("*.png"))):
+        if k % 4:
+            path.write_bytes(b"no picture")
+    assert len(embed(tiny_run, folder, max_bad=0.8)) == 9
+
+
+def test_data_that_was_given_in_python_has_to_be_named(tiny_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    config = (run / "run.json").read_text()
+    (run / "run.json").write_text(config.replace(f'"data": "{Run(tiny_run).options.data}"', '"data": "<given>"'))
+    with pytest.raises(InputError, match="keeps no copy; say what to embed"):
+        Run(run).embed()

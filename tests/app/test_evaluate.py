@@ -105,6 +105,54 @@ def test_validation_rows_choose_and_are_not_tested_on(run: Path, pictures: Path,
     assert seen["case"].validation is None and len(seen["case"].train) + len(seen["case"].test) == 36
 
 
+def test_validation_rows_that_are_tested_on_choose_nothing(run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on the hub, where labels of test rows are kept back (-1)."""
+    data = open_data(pictures)
+    splits = np.tile(["train", "train", "validation", "test"], 9)
+    seen = {}
+    monkeypatch.setitem(EVALUATORS, "knn", lambda case: seen.update(case=case) or {})
+    evaluate(run, data.with_columns(split=splits, label=np.where(splits == "test", -1, data.labels)), only=["knn"], quiet=True)
+    assert len(seen["case"].train) == 18 and len(seen["case"].test) == 9 and seen["case"].validation is None
+
+
+def test_that_the_run_had_learned_from_the_test_rows_is_said(run: Path, pictures: Path) -> None:
+    data = open_data(pictures)
+    note = "the run had learned from all of these samples, those tested on included"
+    assert note in evaluate(run, data, only=["knn"], quiet=True).data
+    assert note not in evaluate(run, data.select(np.arange(len(data)) % 2 == 0), only=["knn"], quiet=True).data
+    assert note not in evaluate("untrained:resnet_micro", data, only=["knn"], size=16, quiet=True).data
+
+
+def test_the_share_that_may_be_unreadable_is_the_users(run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = shutil.copytree(pictures, tmp_path / "data")
+    for k in range(8):
+        for name in ("discs", "stripes"):
+            (data / name / f"{k:02d}.png").write_bytes(b"no picture")
+    assert main(["evaluate", str(run), str(data), "--only", "knn"]) == 2
+    assert "more than the 20% that --max-bad allows" in capsys.readouterr().err
+    assert main(["evaluate", str(run), str(data), "--only", "knn", "--max-bad", "0.6"]) == 0
+    assert main(["evaluate", str(run), str(data), "--max-bad", "20"]) == 2
+    assert "--max-bad 20.0: a share, from 0 to 1" in capsys.readouterr().err
+
+
+def test_data_that_was_given_in_python_has_to_be_named(run: Path) -> None:
+    config = json.loads((run / "run.json").read_text())
+    config["options"]["data"] = "<given>"
+    (run / "run.json").write_text(json.dumps(config))
+    for ask in (lambda: evaluate(run, quiet=True), lambda: mv.Run(run).evaluate(quiet=True)):
+        with pytest.raises(InputError, match="name the labelled data.*keeps no copy"):
+            ask()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_that_products_are_float32_where_there_is_no_bf16_is_said(
+    there: bool, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "has_bf16", lambda device: there)
+    assert main(["evaluate", str(run), "--only", "knn", "--precision", "bf16"]) == 0
+    assert ("this processor has no bf16" in capsys.readouterr().err) != there
+
+
 def test_a_table_has_room_for_measures_that_only_some_have() -> None:
     score = Score(0.5, 0.25, 0.75)
     table = Evaluation("data", {"trained": {"knn": score, "omega": score}, "raw input": {"knn": score}}).table()

@@ -66,6 +66,15 @@ def test_an_unseen_copy_of_a_sample_has_it_as_nearest(file: Path, pictures: Path
     assert found.rows[0]["path"] == "checks/07.png" and found.similarity[0] == pytest.approx(1, abs=1e-4)
 
 
+def test_a_photo_with_the_name_of_a_sample_is_itself_and_not_the_sample(file: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "stripes").mkdir()
+    shutil.copy(pictures / "checks" / "07.png", tmp_path / "stripes" / "04.png")
+    assert neighbours(file, "stripes/04.png", k=3, run="nowhere").rows, "no such file here: the sample is meant"
+    monkeypatch.chdir(tmp_path)
+    found = neighbours(file, "stripes/04.png", k=3)
+    assert found.rows[0]["path"] == "checks/07.png" and found.similarity[0] == pytest.approx(1, abs=1e-4)
+
+
 def test_the_run_may_have_moved(file: Path, pictures: Path, tiny_run: Path, tmp_path: Path) -> None:
     photo = shutil.copy(pictures / "checks" / "07.png", tmp_path / "p.png")
     vectors = read_vectors(file)

@@ -72,6 +72,44 @@ def test_the_run_can_be_repeated_from_the_page(page: str, tiny_run: Path) -> Non
     assert re.search(r"<th scope=\"row\">steps</th><td class=\"\"><code>6</code>", page)
 
 
+def test_a_run_on_data_given_in_python_says_that_it_must_be_saved_first(tiny_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    config = json.loads((run / "run.json").read_text())
+    config["options"]["data"] = "<given>"
+    (run / "run.json").write_text(json.dumps(config))
+    page = html.unescape(report(run).read_text(encoding="utf-8"))
+    assert "manyviews pretrain DATA --from run.json" in page and "numpy.save('data.npy', array)" in page
+    assert "trained on data given in Python, of which it keeps no copy; name data to show with --data" in page and "no data at" not in page
+
+
+def test_the_given_data_once_saved_repeats_the_run(tiny_run: Path, pictures: Path, tmp_path: Path) -> None:
+    from manyviews.app.pretrain import pretrain
+
+    data = open_data(pictures)
+    array = np.stack([data[i] for i in range(len(data))])
+    first = pretrain(array, "simclr", "resnet_micro", tmp_path / "first", steps=2, batch=16, size=16, precision="32-true", hidden=32, quiet=True)
+    np.save(tmp_path / "data.npy", array)
+    assert main(["pretrain", str(tmp_path / "data.npy"), "--from", str(first.file), "--out", str(tmp_path / "second"), "--quiet"]) == 0
+    assert Run(tmp_path / "second").model.hash() == first.model.hash()
+
+
+def test_options_of_a_run_cannot_become_markup(hostile: tuple[str, str], tiny_run: Path) -> None:
+    from manyviews.app.sections import summary
+
+    config = json.loads((tiny_run / "run.json").read_text())
+    config["options"]["size"] = hostile[0]
+    said = summary({"config": config, "model": {}, "metrics": [], "changed": False, "problem": "", "method": ""})
+    assert "<img" not in said and html.escape(hostile[0], quote=True) in said
+
+
+def test_a_report_on_other_data_leaves_the_scores_of_the_run(tiny_run: Path, pictures: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "run")
+    (run / "evaluation.json").write_text('{"data": "mine", "about": {}, "scores": {"trained": {"knn": {"value": 0.5}}}}')
+    before = (run / "evaluation.json").read_bytes()
+    assert "On 36 images" in report(run, tmp_path / "p.html", data=pictures).read_text(encoding="utf-8")
+    assert (run / "evaluation.json").read_bytes() == before
+
+
 def test_scores_stand_beside_their_baselines(hostile_page: Path, hostile: tuple[str, str]) -> None:
     page = hostile_page.read_text(encoding="utf-8")
     row = re.search(rf"<tr><th scope=\"row\">{re.escape(text(hostile[1]))}</th>(<td.*?)</tr>", page)
@@ -107,7 +145,7 @@ def test_other_data_is_shown_and_evaluated(tiny_run: Path, pictures: Path, tmp_p
         def to_json(self) -> dict[str, Any]:
             return {"data": "these", "scores": {"trained": {"knn": {"value": 0.625, "low": 0.5, "high": 0.75}}}}
 
-    monkeypatch.setattr(evaluation, "evaluate", lambda model, data, only: Found())
+    monkeypatch.setattr(evaluation, "evaluate", lambda model, data, only, save: Found())
     page = report(tiny_run, tmp_path / "p.html", data=pictures).read_text(encoding="utf-8")
     assert "0.625 <small>[0.500, 0.750]" in page
 

@@ -26,7 +26,7 @@ def test_figures_count_neighbours_of_the_same_class() -> None:
     hits = [labels[j] == labels[i] for i in range(20) if labels[i] >= 0 for j in order[i]]
     found = figures(s, {"trained": order})
     assert found["trained"][SAME] == pytest.approx(np.mean(hits))
-    pairs = [labels[i] == labels[j] for i in range(20) if labels[i] >= 0 for j in range(20)]
+    pairs = [labels[i] == labels[j] for i in range(20) if labels[i] >= 0 for j in range(20) if j != i]
     assert found["chance"][SAME] == pytest.approx(np.mean(pairs))
 
 

@@ -1,0 +1,120 @@
+"""One arm with one seed: train what it says, measure what its claim asks. Runs in a process of its own, and depends on nothing but its arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from manyviews.app.building import build_method
+from manyviews.app.evidence.arena import Arena
+from manyviews.app.options import has_bf16
+from manyviews.app.preparing import Tools
+from manyviews.backbones.building import build_encoder
+from manyviews.contracts import Encoder, Method, Recipe, Stage, View
+from manyviews.data.dataset import Data
+from manyviews.evaluate.features import extract
+from manyviews.evaluate.knn import knn
+from manyviews.evaluate.linear import linear
+from manyviews.evaluate.scores import Labelled
+from manyviews.train.fit import fit
+from manyviews.views import images
+from manyviews.views.finding import find_policy
+
+RECIPE = ("views", "optimizer", "weight_decay", "warmup", "clip", "schedule")  # words that replace a recipe's fields
+
+
+class Untrained(Method):
+    """An encoder as it came."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+
+class Raw(Encoder):
+    """The input itself."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, view: View) -> Tensor:
+        return view.x.flatten(1)
+
+
+@dataclasses.dataclass
+class Bench:
+    """What an arm may use. `words` are the arm's options, with hyperparameters under `settings`."""
+
+    arena: Arena
+    words: Mapping[str, Any]
+    seed: int
+    threads: int = 1
+    seconds: float = 0.0  # spent in training
+
+    def __post_init__(self) -> None:
+        self.size = int(self.words["size"])
+        self.pretraining, self.train, self.test = self.arena.open(self.size)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.fabric = Fabric(accelerator=self.device, devices=1, precision="bf16-mixed" if has_bf16() else "32-true")
+
+    def encoder(self, name: str = "") -> Encoder:
+        """Untrained, with weights that the seed alone decides."""
+        return build_encoder(name or str(self.words["encoder"]), 3, self.size, seed=self.seed)
+
+    def untrained(self) -> Method:
+        if self.words["method"] == "raw":
+            return Untrained(Raw(3 * self.size**2))
+        return Untrained(self.encoder()).to(self.device)
+
+    def pretrain(self, data: Data | None = None, encoder: Encoder | None = None, **changes: Any) -> Method:
+        """The words' method (`changes` replace some words), trained through all its stages on the arena's or on other data."""
+        words = {**self.words, **changes}
+        data = self.pretraining if data is None else data
+        network = encoder if encoder is not None else self.encoder(words["encoder"])
+        torch.manual_seed(self.seed)
+        method, recipe = build_method(words["method"], network, data, **words["settings"])
+        method.to(self.device)
+        return self.fit(method, dataclasses.replace(recipe, **{name: words[name] for name in RECIPE if name in words}), data, words)
+
+    def fit(self, method: Any, recipe: Recipe, data: Data, words: Mapping[str, Any] | None = None) -> Any:
+        """`method` (any Trainable), trained for the words' steps or epochs."""
+        words = words or self.words
+        stages = method.stages(data, Tools(self.size, self.device, self.threads)) if isinstance(method, Method) else [Stage("", method, data)]
+        began = time.perf_counter()
+        batch = min(int(words.get("batch", 256)), len(data))
+        steps = int(words.get("steps") or 0) or round(float(words["epochs"]) * len(data) / batch)
+        for stage in stages:
+            main = stage.trainable is method
+            own, lr, count = (recipe, words.get("lr"), steps) if main else (stage.trainable.recipe, None, max(1, round(stage.share * steps)))
+            for _ in fit(
+                stage.trainable, stage.data, find_policy(own.views, self.size), steps=count, batch=batch, recipe=own, lr=lr, seed=self.seed,
+                fabric=self.fabric, threads=self.threads, channels_last=True,
+            ):  # fmt: skip
+                pass
+        self.seconds += time.perf_counter() - began
+        return method.eval()
+
+    # --- measuring --------------------------------------------------------------------------------------------------------------------------
+
+    def features(self, encoder: Callable[[View], Tensor], data: Data) -> Labelled:
+        """Of plain views, with labels."""
+        order = np.array_split(np.arange(len(data)), -(-len(data) // 256))
+        x, index = extract(encoder, data.batches(order, self.threads), images.plain(self.size), self.device)
+        assert data.labels is not None
+        return Labelled(x, torch.from_numpy(data.labels)[index].long(), len(data.classes))
+
+    def probes(self, encoder: Callable[[View], Tensor], train: Data | None = None, test: Data | None = None) -> dict[str, np.ndarray]:
+        """`knn` (20 neighbours, weighted) and `linear` (L-BFGS): right or wrong for each test sample."""
+        known, asked = self.features(encoder, train or self.train), self.features(encoder, test or self.test)
+        return {
+            "knn": (knn(known.x, known.y, asked.x) == asked.y).numpy(),
+            "linear": (linear(known, seed=self.seed).predict(asked.x) == asked.y).numpy(),
+        }
