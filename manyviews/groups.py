@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -75,6 +75,38 @@ class Colour:
 
     def to(self, device: torch.device | str, **options: Any) -> Colour:
         return Colour(self.matrix.to(device, **options), {k: v.to(device, **options) for k, v in self.parameters.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Quarter:
+    """Quarter turns of square pictures, one number of them a sample, from x (right) to y (up): 1 takes the right edge to the top."""
+
+    turns: Int[Tensor, "batch"]
+
+    def __matmul__(self, first: Quarter) -> Quarter:
+        return Quarter((self.turns + first.turns) % 4)
+
+    def inverse(self) -> Quarter:
+        return Quarter(-self.turns % 4)
+
+    def __getitem__(self, rows: slice | Tensor) -> Quarter:
+        """The elements of some samples."""
+        return Quarter(self.turns[rows])
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return {"turns": self.turns % 4}
+
+    def act(self, x: Float[Tensor, "batch channels side side"]) -> Float[Tensor, "batch channels side side"]:
+        """The pictures turned: pixels change places and nothing else."""
+        out = x.clone()
+        for k in range(1, 4):
+            rows = (self.turns % 4 == k).nonzero()[:, 0]
+            out[rows] = x[rows].rot90(k, (2, 3))
+        return out
+
+    def to(self, device: torch.device | str, **options: Any) -> Quarter:
+        return Quarter(self.turns.to(device, **options))
 
 
 @dataclasses.dataclass(frozen=True)

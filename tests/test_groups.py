@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from manyviews.groups import Affine, Colour, Picture, matrices
+from manyviews.groups import Affine, Colour, Picture, Quarter, matrices
 
 seeds = st.integers(0, 10**6)
 
@@ -110,3 +110,21 @@ def test_parts_of_a_batch_keep_their_parameters() -> None:
 def test_matrices_are_written_as_they_are_read() -> None:
     t = torch.tensor([1.0, 2.0])
     assert matrices([[t, 0, 3], [0, -t, 1]], like=t).tolist() == [[[1, 0, 3], [0, -1, 1]], [[2, 0, 3], [0, -2, 1]]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seeds)
+def test_quarter_turns_are_a_group_that_acts_on_square_pictures(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    f, g = (Quarter(torch.randint(0, 4, (5,), generator=generator)) for _ in range(2))
+    x = torch.rand(5, 2, 3, 3, generator=generator)
+    assert torch.equal((f @ g).act(x), f.act(g.act(x)))
+    assert torch.equal((f.inverse() @ f).act(x), x) and torch.equal(f.inverse().act(f.act(x)), x)
+    assert torch.equal((f @ f.inverse()).parameters["turns"], torch.zeros(5, dtype=torch.int64))
+    assert torch.equal(f[1:3].act(x[1:3]), f.act(x)[1:3])
+
+
+def test_each_sample_is_turned_by_its_own_number_of_quarters() -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).expand(5, 1, 2, 2)
+    turned = [[[1, 2], [3, 4]], [[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]], [[1, 2], [3, 4]]]
+    assert Quarter(torch.arange(5)).act(x)[:, 0].tolist() == turned

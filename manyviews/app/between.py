@@ -24,8 +24,10 @@ from manyviews.contracts import Encoder, Method, Stage
 from manyviews.data.dataset import Data
 from manyviews.train.checkpoint import atomic, is_sharded, save_checkpoint, whole
 from manyviews.train.fit import REMEDY, Diverged, Step
+from manyviews.train.infinite_lr import plateau_step
 
 ENCODER, CHECKPOINT = "encoder.safetensors", "last.ckpt"
+PLATEAU_ENCODER, PLATEAU_CHECKPOINT = "plateau.safetensors", "plateau.ckpt"  # at the end of the constant phase of an infinite schedule
 
 
 class Before:
@@ -53,7 +55,7 @@ class Before:
 
     def __call__(self, step: Step) -> None:
         self.last, self.stopped = step.number, step.stopping
-        if step.stopping or step.number % (self.options.save_every or 1) == 0:
+        if step.stopping or step.number == self.steps or step.number % (self.options.save_every or 1) == 0:
             content = {**step.checkpoint(), "stage": self.stage.name, "method": whole(self.method), "best": -math.inf, "untrained": math.nan}
             if self.fabric.is_global_zero:
                 save_checkpoint(self.out / CHECKPOINT, {**content, "fingerprint": self.fingerprint})
@@ -91,6 +93,7 @@ class Between:
         every = options.probe_every or 1
         self.probe = Probe(data, options.size or 0, policy, options.seed, affordable(steps, options.batch, steps // every + 1, len(policy.specs)))
         self.bad: dict[int, str] = {}
+        self.plateau = plateau_step(options.schedule or method.recipe.schedule, steps)
 
     def __enter__(self) -> Between:
         with contextlib.ExitStack() as stack:
@@ -119,6 +122,8 @@ class Between:
             row.update(self.look(step))
         if due or step.stopping or step.number % (self.options.save_every or 1) == 0:
             self.save(step)
+        if step.number == self.plateau:
+            self.keep_plateau(step)
         if self.first:
             self.logs(row)
             self.bar.update(step, row)
@@ -143,11 +148,19 @@ class Between:
             raise Diverged(reason, step.views())
         return row
 
-    def keep(self, encoder: Encoder) -> None:
-        """These are the best weights so far."""
+    def keep(self, encoder: Encoder, name: str = ENCODER) -> None:
+        """The encoder's weights: under the usual name, the best so far. Only in the first process."""
         o = self.options
         model = Model(encoder, o.encoder, o.size or 32, o.channels or 3, self.data.modality, self.out.name, device=str(self.fabric.device))
-        model.save(self.out / ENCODER)
+        model.save(self.out / name)
+
+    def keep_plateau(self, step: Step) -> None:
+        """What the next task starts from."""
+        self.save(step, PLATEAU_CHECKPOINT)
+        encoder = self.encoder()
+        if self.first:
+            self.keep(encoder, PLATEAU_ENCODER)
+        self.method.train()
 
     def encoder(self) -> Encoder:
         """What is looked at and handed out; put together first where it is shared out."""
@@ -158,7 +171,7 @@ class Between:
         copy.load_state_dict(whole(exported))
         return copy.to(self.fabric.device)
 
-    def save(self, step: Step) -> None:
+    def save(self, step: Step, name: str = CHECKPOINT) -> None:
         """The checkpoint, unless its weights have become useless: then the one before stays."""
         content = {**step.checkpoint(), "stage": "", "best": self.best, "untrained": self.untrained, "fingerprint": self.fingerprint}
         broken = [name for name, t in content["module"].items() if isinstance(t, Tensor) and t.is_floating_point() and not bool(t.isfinite().all())]
@@ -168,7 +181,7 @@ class Between:
         if reason:
             raise Diverged(reason, step.views())
         if self.first:
-            save_checkpoint(self.out / CHECKPOINT, content)
+            save_checkpoint(self.out / name, content)
             self.logs.flush()
 
     @property

@@ -45,7 +45,7 @@ class Options:
     warmup: float | int | None = option(None, "share of the training in which the rate rises, 0 to 1 (default: the method's)", 0)
     clip: float | int | None = option(None, "largest norm of the gradient (default: the method's)", 0)
     views: str = option("", "augmentation policy (default: the method's)")
-    schedule: str = option("", "of the learning rate: cosine, constant (default: the method's)")
+    schedule: str = option("", "of the learning rate: cosine, constant, infinite_lr, infinite_lr_next, ... (default: the method's)")
     seed: int = option(0, "of weights, order and views; equal seeds give equal runs (default: 0)", 0)
     workers: int | None = option(None, "threads that read ahead, in each process; 0: none (default: the cores)", 0)
     devices: int = option(1, "GPUs, or processes where there is no GPU (default: 1); torchrun and SLURM overrule it", 1)

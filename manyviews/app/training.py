@@ -41,6 +41,8 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
     method, recipe = assemble(options, data, quiet)
     policy = find_policy(recipe.views, options.size or 32)
     check_roles(method, list(policy.roles))
+    if options.strategy == "fsdp" and type(method).stages is not Method.stages:
+        raise InputError(f"{options.method} trains in several stages, which --strategy fsdp cannot; take --strategy ddp")
     method.to(fabric.device)
     stop = launch.Stop()
     with claim(out, fabric, fresh):
@@ -69,7 +71,8 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
             state = None
             if between.stopped:
                 break
-    assert between is not None
+    if between is None:
+        raise InputError(f"{out / CHECKPOINT} is of a stage {state['stage'] if state else ''!r} that {options.method} no longer has; start a new run")
     if between.stopped and not between.finished:
         launch.say(f"stopped at step {between.last:,}; `manyviews pretrain --resume {out}` continues")
         launch.leave_as_one()

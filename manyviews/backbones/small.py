@@ -29,10 +29,20 @@ def resnet18_small(channels: int = 3, size: int = 32) -> nn.Module:
 
 def vit_micro(channels: int = 3, size: int = 32) -> nn.Module:
     """A vision transformer of 6 blocks, 192 wide, 3 heads: 2.7 million parameters. Patches are about an eighth of the side, and divide it."""
+    return transformer(channels, size, 192, 6)
+
+
+def vit_nano(channels: int = 3, size: int = 32) -> nn.Module:
+    """A vision transformer of 4 blocks, 96 wide, 3 heads: 0.5 million parameters, for experiments of minutes. Patches as in vit_micro."""
+    return transformer(channels, size, 96, 4)
+
+
+def transformer(channels: int, size: int, width: int, depth: int) -> nn.Module:
+    """With three heads, and patches of the divisor of the side that is nearest to an eighth of it."""
     from timm.models.vision_transformer import VisionTransformer
 
     patch = min((side for side in range(1, size + 1) if size % side == 0), key=lambda side: abs(math.log(8 * side / size)))
-    return VisionTransformer(size, patch, channels, num_classes=0, embed_dim=192, depth=6, num_heads=3, dynamic_img_size=True, dynamic_img_pad=True)
+    return VisionTransformer(size, patch, channels, num_classes=0, embed_dim=width, depth=depth, num_heads=3, dynamic_img_size=True, dynamic_img_pad=True)
 
 
 def stem3x3(model: nn.Module, channels: int, width: int = 64, stride: int = 1) -> nn.Module:

@@ -14,4 +14,7 @@ KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "a torchvision data set": "torchvision:CIFAR10",
     "a name below $MANYVIEWS_DATA": "cifar10, where $MANYVIEWS_DATA/cifar10 exists",
     "the built-in set": "builtin",
+    "fractals, drawn on the spot": "fractals, fractals:1000,instances=5 (classes, largest number in a picture)",
+    "PASS, pictures without people": "the unpacked folder, or pass:FOLDER",
+    "ImagiNet, real and synthetic pictures": "the folder with its annotations, or imaginet:FOLDER",
 }

@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from manyviews.data import arrays, folder, images, lists, shards
+from manyviews.data import arrays, folder, images, imaginet, lists, pass_dataset, shards
 from manyviews.data.dataset import Data, Store
 from manyviews.data.kinds import MODALITIES
 from manyviews.data.labels import text
 from manyviews.errors import InputError
 
 Found = tuple[Store, dict[str, np.ndarray], list[str]]
+PUBLISHED = {  # data sets in the layout that their authors publish: is it that, and its reader; NAME:FOLDER, or recognised
+    "pass": (pass_dataset.recognised, pass_dataset.pass_dataset),
+    "imaginet": (imaginet.recognised, imaginet.imaginet),
+}
 
 
 def open_data(source: Any, modality: str | None = None) -> Data:
@@ -51,6 +55,10 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         from manyviews.data.builtin import builtin
 
         return builtin()
+    if name == "fractals" or name.startswith("fractals:"):
+        from manyviews.data import fractals
+
+        return fractals.by_name(name.removeprefix("fractals").removeprefix(":"))
     if name.startswith("hf:"):
         from manyviews.data import huggingface
 
@@ -59,6 +67,9 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         from manyviews.data import torchvision_sets
 
         return as_images(*torchvision_sets.by_name(name.removeprefix("torchvision:")))
+    published, colon, place = name.partition(":")
+    if colon and published in PUBLISHED:
+        return as_images(*PUBLISHED[published][1](located(place)))
     path = located(name)
     return as_images(*(from_folder(path) if path.is_dir() else from_file(path)))
 
@@ -85,7 +96,7 @@ def located(name: str) -> Path:
             if not candidate.exists() and candidate != candidates[-1] and not any(map(os.path.exists, shards.expand(str(candidate)))):
                 continue
             return candidate
-    known = ["builtin"]
+    known = ["builtin", "fractals"]
     for place in {c.parent for c in candidates if c.parent.is_dir()}:
         with os.scandir(place) as entries:
             known += [e.name if place in (root, Path()) else os.path.join(place, e.name) for e, _ in zip(entries, range(10_000), strict=False)]
@@ -101,6 +112,9 @@ def from_folder(path: Path) -> Found:
         from manyviews.data import huggingface
 
         return huggingface.on_disk(path)
+    for recognised, opened in PUBLISHED.values():
+        if recognised(path):
+            return opened(path)
     found = folder.folder(path, images.SUFFIXES)
     if found is not None:
         return found

@@ -16,6 +16,7 @@ import torch
 from manyviews.contracts import Recipe, Trainable
 from manyviews.errors import InputError
 from manyviews.nn.ema import cosine
+from manyviews.train.infinite_lr import INFINITE
 
 NAMES = ("adamw", "sgd", "lars", "lamb")
 
@@ -66,7 +67,11 @@ def constant(progress: float, warmup: float = 0.1, final_lr: float = 0.0) -> flo
     return min(1.0, progress / warmup) if warmup else 1.0
 
 
-SCHEDULES: dict[str, Callable[[float, float, float], float]] = {"cosine": half_cosine, "constant": constant}  # (progress, warmup, final_lr) -> share of lr
+SCHEDULES: dict[str, Callable[[float, float, float], float]] = {  # (progress, warmup, final_lr) -> share of lr
+    "cosine": half_cosine,
+    "constant": constant,
+    **INFINITE,
+}
 
 
 def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, lr: float, progress: float) -> float:

@@ -188,7 +188,7 @@ def test_defaults_are_values_where_the_source_is_a_literal():
 
 
 def test_small_encoders_come_with_their_docstrings():
-    assert [e.name for e in small_encoders()] == ["resnet_micro", "resnet18_small", "vit_micro"]
+    assert [e.name for e in small_encoders()] == ["resnet_micro", "resnet18_small", "vit_micro", "vit_nano"]
     assert all(e.sentence.endswith(".") for e in small_encoders())
 
 
@@ -240,3 +240,10 @@ def test_the_listing_verbs_print_names_and_json(capsys):
     assert main(["encoders", "zzzz"]) == 2
     assert "no encoder fits 'zzzz'" in capsys.readouterr().err
     assert "methods" in VERBS
+
+
+@pytest.mark.parametrize("name", list(methods()))
+def test_every_hyperparameter_has_a_meaning(name):
+    from manyviews.app.showing import meaning_of
+
+    assert [h for h in methods()[name].parameters if not meaning_of(methods()[name], h)] == []

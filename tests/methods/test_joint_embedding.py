@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 
 import pytest
@@ -7,7 +8,7 @@ from torch import nn
 
 from manyviews.contracts import View
 from manyviews.errors import InputError
-from manyviews.methods.contrast.joint_embedding import JointEmbedding
+from manyviews.methods.contrast.joint_embedding import JointEmbedding, Reweight
 
 OBJECTIVES = ("infonce", "supcon", "vicreg", "barlow_twins")
 
@@ -93,3 +94,67 @@ def test_an_objective_that_needs_labels_says_so_where_there_are_none() -> None:
     v, w = (View(view.x, view.index) for view in two_views())
     with pytest.raises(InputError, match="label"):
         make("supcon").loss(v, w)
+
+
+def test_heads_are_the_objectives_own_a_linear_layer_fixed_weights_or_nothing() -> None:
+    assert [type(layer).__name__ for layer in make("infonce").projector] == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
+    linear = make("infonce", head="linear").projector
+    assert isinstance(linear, nn.Linear) and linear.weight.shape == (5, SmallEncoder().dim) and linear.bias is None
+    x = torch.randn(3, SmallEncoder().dim)
+    assert torch.equal(make("infonce", head="none").projector(x), x)
+    assert [*make("infonce", head="reweight").projector.parameters()] == []
+    with pytest.raises(InputError, match="mlp, linear, reweight or none"):
+        make("infonce", head="mpl")
+
+
+def test_the_reweighting_head_divides_each_feature_by_kappa_once_more_than_the_one_before() -> None:
+    x = torch.randn(4, 6)
+    z = Reweight(6, 1.5)(x)
+    for i in range(6):
+        torch.testing.assert_close(z[:, i], x[:, i] / 1.5**i)
+    assert torch.equal(Reweight(6, 1.0)(x), x)
+    assert Reweight(2048, 1.5)(torch.ones(1, 2048)).isfinite().all(), "the last ones vanish, and are no error"
+    with pytest.raises(InputError, match="kappa 0.9"):
+        Reweight(6, 0.9)
+
+
+def test_under_the_reweighting_head_the_gradient_of_each_feature_shrinks_with_its_weight() -> None:
+    """For an objective that is a sum over features, by the weight itself; so late features are learned late."""
+    method = JointEmbedding(SmallEncoder(), lambda za, zb: (za + zb).sum(), head="reweight", kappa=2.0)
+    x = torch.randn(3, SmallEncoder().dim, requires_grad=True)
+    method.projector(x).sum().backward()
+    torch.testing.assert_close(x.grad, method.projector.scale.expand_as(x))
+
+
+def test_pairs_count_as_often_as_their_weight_says() -> None:
+    method, (v, w) = make("infonce", temperature=0.5), two_views()
+    weight = torch.arange(len(v)).float()
+    plain = total(method, v, w)
+    heavy = [dataclasses.replace(view, given={**view.given, "weight": weight}) for view in (v, w)]
+    zv, zw = (method.projector(method.encoder(view)) for view in (v, w))
+    losses = method.each(zv, zw, 0.5)
+    torch.testing.assert_close(total(method, *heavy), (weight * losses).sum() / weight.sum())
+    assert not torch.isclose(plain, total(method, *heavy))
+
+
+def test_an_objective_that_is_no_mean_over_pairs_says_that_it_cannot_weight_them() -> None:
+    v, w = (dataclasses.replace(view, given={"weight": torch.ones(len(view))}) for view in two_views())
+    with pytest.raises(InputError, match="weight"):
+        make("vicreg").loss(v, w)
+
+
+def weighted_gradients(fabric: object, start: int, batch: int) -> list[torch.Tensor]:
+    """Of the method on the rows from `start`, in evaluation mode, so that normalisation does not tell the processes apart."""
+    torch.manual_seed(0)
+    method = make("infonce", temperature=0.5).eval()
+    rows = slice(start + batch * fabric.global_rank, start + batch * (fabric.global_rank + 1)) if fabric is not None else slice(start, start + batch)  # type: ignore[attr-defined]
+    v, w = (View(view.x[rows], view.index[rows], given={"weight": torch.arange(8).float()[rows] + 0.1}) for view in two_views())
+    total(method, v, w).backward()
+    return [p.grad for p in method.parameters() if p.grad is not None]
+
+
+def test_two_processes_weight_pairs_as_one_does(pair) -> None:
+    alone = weighted_gradients(None, 0, 8)
+    first, second = pair(weighted_gradients, 0, 4)
+    for g, a, b in zip(alone, first, second, strict=True):
+        torch.testing.assert_close((a + b) / 2, g, rtol=1e-4, atol=1e-6)

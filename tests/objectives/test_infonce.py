@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from manyviews.errors import InputError
-from manyviews.objectives.infonce import infonce
+from manyviews.objectives.infonce import each, infonce
 
 
 def slow(za: torch.Tensor, zb: torch.Tensor, temperature: float) -> float:
@@ -65,3 +65,13 @@ def test_the_gradient_pulls_partners_together_and_has_no_radial_part() -> None:
 def test_a_temperature_that_is_not_positive_is_refused() -> None:
     with pytest.raises(InputError, match="temperature 0"):
         infonce(torch.randn(4, 3), torch.randn(4, 3), temperature=0.0)
+
+
+def test_the_losses_of_the_pairs_have_the_objective_as_their_mean_and_belong_to_their_pairs() -> None:
+    za, zb = torch.randn(2, 6, 5)
+    losses = each(za, zb, 0.5)
+    torch.testing.assert_close(losses.mean(), infonce(za, zb, 0.5))
+    zb[2] = za[2]  # this pair agrees perfectly now
+    assert each(za, zb, 0.5)[2] < losses[2]
+    order = torch.randperm(6)
+    torch.testing.assert_close(each(za[order], zb[order], 0.5), each(za, zb, 0.5)[order])

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from manyviews.app.evidence.claim import load_claim, names
-    from manyviews.app.evidence.running import is_stale, run_claims
+    from manyviews.app.evidence.running import is_stale, prune, run_claims
     from manyviews.app.evidence.said import result_table
     from manyviews.app.evidence.store import read_result
     from manyviews.errors import InputError
@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> None:
     done = True
     if not args.show:
         done = run_claims(chosen, args.seeds, args.budget, args.minutes, args.jobs)
+    if args.all:
+        prune()
     for name in chosen:
         result = read_result(name)
         print("\n" + result_table(result) if result else f"\n{name}: not finished; run it again to go on")

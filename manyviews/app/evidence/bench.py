@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -57,13 +58,14 @@ class Bench:
     words: Mapping[str, Any]
     seed: int
     threads: int = 1
+    precision: str = ""  # default: bf16 where the hardware has it
     seconds: float = 0.0  # spent in training
 
     def __post_init__(self) -> None:
         self.size = int(self.words["size"])
         self.pretraining, self.train, self.test = self.arena.open(self.size)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.fabric = Fabric(accelerator=self.device, devices=1, precision="bf16-mixed" if has_bf16() else "32-true")
+        self.fabric = Fabric(accelerator=self.device, devices=1, precision=self.precision or ("bf16-mixed" if has_bf16() else "32-true"))  # type: ignore[arg-type]
 
     def encoder(self, name: str = "") -> Encoder:
         """Untrained, with weights that the seed alone decides."""
@@ -102,6 +104,13 @@ class Bench:
         self.seconds += time.perf_counter() - began
         return method.eval()
 
+    def canary(self) -> list[float]:
+        """A few numbers that change when the arm's code does what it did not do before: three small steps and the probes after them, in float32."""
+        method = self.pretrain(steps=3, batch=16) if self.words["method"] not in ("", "raw") else self.untrained()
+        few = [part.select(np.arange(min(len(part), 200))) for part in (self.train, self.test)]
+        x = self.features(method.exported, few[1]).x
+        return [float(x.mean()), float(x.std()), *(float(p.detach().abs().double().mean()) for p in method.parameters() if p.requires_grad)]
+
     # --- measuring --------------------------------------------------------------------------------------------------------------------------
 
     def features(self, encoder: Callable[[View], Tensor], data: Data) -> Labelled:
@@ -110,6 +119,24 @@ class Bench:
         x, index = extract(encoder, data.batches(order, self.threads), images.plain(self.size), self.device)
         assert data.labels is not None
         return Labelled(x, torch.from_numpy(data.labels)[index].long(), len(data.classes))
+
+    def finetune(self, encoder: Encoder, labels: int = 1000, steps: int = 150) -> np.ndarray:
+        """Right or wrong for each test sample, after training encoder and classifier on so many labelled samples.
+
+        With crops, flips and half a cosine; SGD at 0.05, transformers with AdamW at 0.001.
+        """
+        rows = self.train.select(np.sort(np.random.default_rng(1).permutation(len(self.train))[:labels]))
+        torch.manual_seed(self.seed)
+        method: Any
+        method, recipe = build_method("supervised", copy.deepcopy(encoder).requires_grad_(True), rows)
+        transformer = str(self.words["encoder"]).startswith("vit")
+        words = {"steps": steps, "batch": 64, "lr": 1e-3 if transformer else 0.05}
+        recipe = dataclasses.replace(recipe, optimizer="adamw" if transformer else "sgd", weight_decay=0.05 if transformer else 5e-4)
+        spent = self.seconds
+        self.fit(method.to(self.device), recipe, rows, words)
+        self.seconds = spent  # what is recorded is the time of pretraining
+        found = self.features(lambda view: method.classifier(method.encoder(view)), self.test)
+        return (found.x.argmax(1) == found.y).numpy()
 
     def probes(self, encoder: Callable[[View], Tensor], train: Data | None = None, test: Data | None = None) -> dict[str, np.ndarray]:
         """`knn` (20 neighbours, weighted) and `linear` (L-BFGS): right or wrong for each test sample."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -90,10 +91,10 @@ class Claim:
 
 
 def claims_folder() -> Path:
-    """`claims/` of this checkout. Raises InputError where only the package is installed."""
-    folder = Path(__file__).resolve().parents[3] / "claims"
+    """$MANYVIEWS_CLAIMS, else `claims/` of this checkout. Raises InputError where only the package is installed."""
+    folder = Path(os.environ.get("MANYVIEWS_CLAIMS") or Path(__file__).resolve().parents[3] / "claims")
     if not folder.is_dir():
-        raise InputError("claims are part of the source, which an installed package lacks; clone the repository and run this there")
+        raise InputError("claims are not part of an installed package; run this in a clone of the repository, or set $MANYVIEWS_CLAIMS")
     return folder
 
 

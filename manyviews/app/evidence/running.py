@@ -10,14 +10,16 @@ import platform
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from manyviews.app.evidence.claim import Claim, Versus, load_claim
-from manyviews.app.evidence.store import Task, claim_code, each, packed, read_arm, read_result, task, write_result, write_seed
+from manyviews.app.evidence.claim import names as all_claims
+from manyviews.app.evidence.store import Task, claim_code, each, keep, packed, read_arm, read_result, results_folder, task, write_result, write_seed
 from manyviews.app.evidence.verdicts import NOT_RUN, bootstrap, decide
 from manyviews.app.run import versions
 from manyviews.errors import InputError
@@ -49,6 +51,58 @@ def is_stale(name: str) -> bool:
     return result["code"] != claim_code(claim) or bool(missing(claim, result["seeds"], result["budget"]))
 
 
+def refresh(names: Sequence[str], budget: str = "small", quiet: bool = False) -> int:
+    """Of the arms whose code has changed, those that still give the numbers of their canary keep their results; how many did.
+
+    A changed file is not always a changed result: a new schedule beside the old ones, a renamed variable. Three small steps tell.
+    """
+    stale = {one.path: one for name in names for one in wanted(load_claim(name), budget) if read_arm(one)["stale"] and read_arm(one).get("canary")}
+    kept = 0
+    with pool_of(1) as pool:
+        for one in stale.values():
+            found = pool.submit(sing, one.claim, one.arm, one.arena.title, budget).result()
+            known = read_arm(one)["canary"]
+            alike = found is not None and len(found) == len(known) and bool(np.allclose(found, known, rtol=1e-3, atol=1e-5))
+            if alike:
+                keep(one)
+                kept += 1
+            if not quiet:
+                print(f"{one.path.name}: {'code changed, numbers did not: kept' if alike else 'gives other numbers now'}", file=sys.stderr)
+    return kept
+
+
+def sing(claim: str, arm: str, arena: str, budget: str) -> list[float] | None:
+    """An arm's canary, in this process; None where it cannot be had."""
+    from manyviews.app.evidence.bench import Bench
+
+    torch.set_num_threads(1)
+    definition = load_claim(claim)
+    where = next(a for a in definition.data if a.title == arena)
+    if definition.all_arms()[arm].run is not None:
+        return None
+    try:
+        return Bench(where, task(definition, arm, where, budget).words, 0, precision="32-true").canary()
+    except Exception as error:
+        print(f"{claim}: the canary of {arm} died: {error}", file=sys.stderr)
+        return None
+
+
+class Here(futures.Executor):
+    """Runs what it is given at once, in this process."""
+
+    def submit(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        future: futures.Future[Any] = futures.Future()
+        future.set_result(f(*args, **kwargs))
+        return future
+
+
+def pool_of(jobs: int) -> futures.Executor:
+    """Processes that share nothing, each for one arm; for one job this process."""
+    if jobs == 1:
+        return Here()
+    return futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+
+
 # --- running ----------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -58,6 +112,7 @@ def run_claims(names: Sequence[str], seeds: int | None = None, budget: str = "sm
     for claim in claims.values():
         if budget == "full" and not claim.full:
             raise InputError(f"the claim {claim.system} has no full budget")
+    refresh(names, budget, quiet)
     todo: dict[tuple[Any, int], tuple[Task, int]] = {}
     for claim in claims.values():
         for one, seed in missing(claim, seeds or claim.seeds, budget):
@@ -80,15 +135,11 @@ def work(todo: list[tuple[Task, int]], minutes: float | None, jobs: int, quiet: 
     failures: dict[Any, str] = {}
     began = time.monotonic()
     columns = [TextColumn("claims"), BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[said]}"), TimeElapsedColumn(), TimeRemainingColumn()]
-    context = multiprocessing.get_context("spawn")
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read by the processes as they start
-    with (
-        Progress(*columns, console=Console(stderr=True), disable=quiet) as bar,
-        futures.ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool,
-    ):
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar, pool_of(jobs) as pool:
         shown = bar.add_task("claims", total=len(todo), said="")
         waiting = list(todo)
-        running: dict[futures.Future[tuple[dict[str, Any] | None, str]], tuple[Task, int]] = {}
+        running: dict[futures.Future[tuple[dict[str, Any] | None, str, list[float] | None]], tuple[Task, int]] = {}
         while waiting or running:
             while waiting and len(running) < jobs and (minutes is None or time.monotonic() - began < 60 * minutes):
                 one, seed = waiting.pop(0)
@@ -101,19 +152,19 @@ def work(todo: list[tuple[Task, int]], minutes: float | None, jobs: int, quiet: 
             finished, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
             for future in finished:
                 one, seed = running.pop(future)
-                row, failure = future.result()
+                row, failure, canary = future.result()
                 if row is None:
                     failures[one.path] = failure
                     print(f"\n{one.claim}: {one.arm} on {one.arena.title}, seed {seed}: {failure}", file=sys.stderr)
                 else:
-                    write_seed(one, seed, row)
+                    write_seed(one, seed, row, canary)
                 numbers = ", ".join(f"{name} {m['value']:.3f}" for name, m in (row or {}).get("measures", {}).items())
                 bar.update(shown, advance=1, said=f"{one.arm} on {one.arena.title}, seed {seed}: {numbers}")
     return failures
 
 
-def run_arm(claim: str, arm: str, arena: str, seed: int, threads: int, budget: str) -> tuple[dict[str, Any] | None, str]:
-    """One arm with one seed, in this process: its row, or None and what went wrong."""
+def run_arm(claim: str, arm: str, arena: str, seed: int, threads: int, budget: str) -> tuple[dict[str, Any] | None, str, list[float] | None]:
+    """One arm with one seed, in this process: its row, or None and what went wrong; and its canary, with the first seed."""
     from manyviews.app.evidence.bench import Bench
 
     torch.set_num_threads(threads)
@@ -131,12 +182,22 @@ def run_arm(claim: str, arm: str, arena: str, seed: int, threads: int, budget: s
         row = {"measures": packed(measures), "training_seconds": round(bench.seconds, 1), "seconds": round(time.perf_counter() - began, 1)}
         row |= {"data": [part.fingerprint() for part in (bench.pretraining, bench.train, bench.test)], "machine": platform.machine(), "threads": threads}
         row |= {"precision": str(bench.fabric._precision.precision), "versions": versions(), "date": f"{datetime.date.today()}"}
-        return row, ""
+        return row, "", sing(claim, arm, arena, budget) if seed == 0 else None
     except InputError as error:
-        return None, "; ".join(error.problems)
+        return None, "; ".join(error.problems), None
     except Exception as error:
         traceback.print_exc()
-        return None, f"{type(error).__name__}: {error}"
+        return None, f"{type(error).__name__}: {error}", None
+
+
+def prune() -> list[Path]:
+    """Removes the arms that no claim asks for any more."""
+    claims = [load_claim(name) for name in all_claims()]
+    asked = {t.path for claim in claims for t in wanted(claim, "small") + (wanted(claim, "full") if claim.full else [])}
+    gone = [path for path in (results_folder() / "arms").glob("*.json") if path not in asked]
+    for path in gone:
+        path.unlink()
+    return gone
 
 
 # --- concluding -------------------------------------------------------------------------------------------------------------------------------

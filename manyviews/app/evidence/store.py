@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Task:
     @property
     def path(self) -> Path:
         readable = (self.words["method"] or "untrained") if not self.description["own"] else f"{self.claim}-{self.arm}"
-        return results_folder() / "arms" / f"{readable.replace(' ', '_')}-{self.arena.title.replace(' ', '_')}-{self.key}.json"
+        return results_folder() / "arms" / (re.sub(r"[^\w.-]+", "_", f"{readable}-{self.arena.title}-{self.key}") + ".json")
 
 
 def results_folder() -> Path:
@@ -51,7 +52,9 @@ def task(claim: Claim, arm: str, arena: Arena, budget: str) -> Task:
     trained = words["method"] not in ("", "raw") and claim.all_arms()[arm].run is None
     if not trained and not claim.all_arms()[arm].run:  # the encoder as it came: how it would be trained says nothing
         words = {"method": words["method"], "size": words["size"], "settings": {}} | ({} if words["method"] else {"encoder": words["encoder"]})
-    description = {"words": words, "arena": arena.describe(), "own": f"{claim.system}/{arm}" if claim.all_arms()[arm].run else claim.system if own else ""}
+    description = {"words": words, "arena": arena.describe(), "own": ""}
+    if own:  # another measure gives other numbers, whatever the canary sings
+        description["own"] = f"{claim.system}/{arm if claim.all_arms()[arm].run else ''}/{claim_code(claim)}"
     files = [PACKAGE / root for root in ROOTS] + [PACKAGE / "views" / "images.py"]
     if words["method"] not in ("", "raw"):
         files.append(PACKAGE / find_method(words["method"]).path)
@@ -74,11 +77,23 @@ def read_arm(task: Task) -> dict[str, Any]:
     return {**content, "stale": content["code"] != task.code}
 
 
-def write_seed(task: Task, seed: int, row: dict[str, Any]) -> None:
+def write_seed(task: Task, seed: int, row: dict[str, Any], canary: list[float] | None = None) -> None:
     """Adds one seed; seeds of other code are dropped."""
     before = read_arm(task)
     seeds = {} if before["stale"] else before["seeds"]
-    content = {**task.description, "code": task.code, "seeds": dict(sorted({**seeds, str(seed): row}.items(), key=lambda pair: int(pair[0])))}
+    canary = canary or ([] if before["stale"] else before.get("canary", []))
+    seeds = dict(sorted({**seeds, str(seed): row}.items(), key=lambda pair: int(pair[0])))
+    save(task, {**task.description, "code": task.code, "canary": [float(f"{value:.6g}") for value in canary], "seeds": seeds})
+
+
+def keep(task: Task) -> None:
+    """The code has changed and the numbers have not: what there is belongs to the code as it is now."""
+    content = read_arm(task)
+    content.pop("stale")
+    save(task, {**content, "code": task.code})
+
+
+def save(task: Task, content: dict[str, Any]) -> None:
     with atomic(task.path) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

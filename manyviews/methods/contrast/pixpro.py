@@ -28,11 +28,12 @@ TASKS = ("propagation", "consistency", "contrast")
 class PixPro(Method):
     """Pixels are cells of the encoder's last feature map, or its patches; either view plays either part.
 
-    task: propagation is PixPro, consistency is PixPro without the pixel propagation module, contrast is PixContrast. distance: below how many diagonals
-    of a cell, of the larger of the two views' cells, the centres of a positive pair lie from each other in the picture. sharpness: exponent of the similarity
-    that weighs what is propagated; 0 weighs all pixels alike. layers: of the map g of what is propagated; 0 for none. temperature: of PixContrast alone.
-    level: of the encoder's pyramid, from the coarse end (-1); at a finer one each cell has the features of the coarser cells it lies in appended.
-    instance: weight of BYOL's loss on the means over all pixels; the paper's is 1 where it is used.
+    hidden: width of the heads, which see every pixel; the paper's is twice its encoder's, and a small encoder's step goes mostly into heads that wide. task:
+    propagation is PixPro, consistency is PixPro without the pixel propagation module, contrast is PixContrast. distance: below how many diagonals of a cell, of
+    the larger of the two views' cells, the centres of a positive pair lie from each other in the picture. sharpness: exponent of the similarity that weighs
+    what is propagated; 0 weighs all pixels alike. layers: of the map g of what is propagated; 0 for none. temperature: of PixContrast alone. level: of the
+    encoder's pyramid, from the coarse end (-1); at a finer one each cell has the features of the coarser cells it lies in appended. instance: weight of BYOL's
+    loss on the means over all pixels; the paper's is 1 where it is used.
     """
 
     recipe = Recipe(views="byol", optimizer="lars", lr=1.0, weight_decay=1e-5, warmup=0.05)

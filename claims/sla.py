@@ -1,0 +1,52 @@
+"""SLA: does one label for class and rotation, with a vote of all rotations, classify better than the class alone?
+
+Lee, Hwang, Shin, "Self-supervised Label Augmentation via Input Transformations", ICML 2020, arXiv:1910.05872: on CIFAR-10, CIFAR-100, tiny-ImageNet and
+fine-grained sets the vote (SLA+AG) and the distilled classifier (SLA+SD) beat plain training, telling the rotation apart by a second classifier hardly
+helps, and rotating as augmentation hurts. From memory, not checked: CIFAR-100 74.8 %, SLA+AG 79.4, SLA+SD 77.6, two classifiers 74.7, augmentation 69.6.
+Here on 5,000 pictures of CIFAR-10. All arms but the last see a batch as often; four copies of each cost four times as much, so that the last one takes
+four times the steps. `aggregated` is the vote over copies (of the plain baseline there is one), `single` one pass over the picture as it is: the distilled
+classifier's for SLA, which learns joint and distilled in one training here, and in two in the paper.
+"""
+
+from manyviews.app.evidence import Arena, Arm, Claim, Versus
+from manyviews.evaluate.knn import knn
+
+
+def answers(bench, method):
+    """Right or wrong for each test picture."""
+    known, asked = (bench.features(method.exported, part) for part in (bench.train, bench.test))
+    measures = {"knn": (knn(known.x, known.y, asked.x) == asked.y).numpy()}
+    ways = {}
+    if hasattr(method, "aggregated"):
+        ways = {"aggregated": method.aggregated, "single": method.predict}
+    elif hasattr(method, "classifier"):
+        ways = dict.fromkeys(("aggregated", "single"), lambda view: method.classifier(method.encoder(view)))
+    for name, way in ways.items():
+        found = bench.features(way, bench.test)
+        measures[name] = (found.x.argmax(1) == found.y).numpy()
+    return measures
+
+
+CLAIM = Claim(
+    system="sla",
+    paper="CIFAR-100: plain 74.8 %, vote of SLA 79.4, distilled 77.6, two classifiers 74.7, rotations as augmentation 69.6 (from memory)",
+    question="Do joint labels of class and rotation make a small classifier of CIFAR-10 better?",
+    arms={
+        "sla": Arm("sla"),
+        "multi-task": Arm("sla", task="multi"),
+        "augmentation": Arm("sla", task="augment"),
+        "supervised": Arm("supervised"),
+        "supervised, as much compute": Arm("supervised", short={"steps": 1600}),
+    },
+    data=(Arena("cifar10", rows=5000),),
+    versus=(
+        Versus("sla", "supervised", "aggregated"),
+        Versus("sla", "supervised", "single", says="One pass of the distilled classifier is better than plain training."),
+        Versus("sla", "supervised, as much compute", "aggregated", says="It is more than the longer training."),
+        Versus("sla", "multi-task", "single"),
+        Versus("supervised", "augmentation", "single", says="Rotating as augmentation hurts."),
+    ),
+    full={"encoder": "resnet18_small", "size": 32, "steps": 80000, "batch": 128},
+    measure=answers,
+    arena_metric="knn",
+)
