@@ -37,7 +37,7 @@ def bss(size: int, ratio: tuple[float, float] = (0.02, 1.0), colour: str = "batc
 
 
 def fourier(size: int, ratio: tuple[float, float] = (0.02, 1.0)) -> Policy:
-    """The control: SimCLR's views, each picture in the style of another one of its batch, with colours of its own."""
+    """The control: SimCLR's views, each picture in the style of a random one of its batch, with colours of its own."""
     return Styled(simclr(size).roles, ratio, "image", "image")
 
 
@@ -55,7 +55,7 @@ def styled(policy: Policy | Curriculum, ratio: tuple[float, float] = (0.02, 1.0)
 class Styled(Policy):
     """Crop, exchange styles, change colours; of each view for itself.
 
-    reference: whose amplitude each picture gets: that of one sample of the "batch", or for each "image" that of another. together: whether all processes
+    reference: whose amplitude each picture gets: that of one sample of the "batch", or for each "image" that of a random one. together: whether all processes
     make their parts of a batch at the same time and so can share a reference; `at`, which training asks, says so.
     """
 

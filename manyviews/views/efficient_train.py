@@ -25,13 +25,12 @@ from manyviews.views.changes import Blur, Change, Grey, Jitter, Rotate, Shuffle,
 from manyviews.views.images import supervised
 from manyviews.views.policy import Curriculum, Policy
 
-MAGNITUDE = 9.0  # RandAugment's, of 10
 Stages = tuple[tuple[float, float], ...]  # (until this progress, this share of the side)
 EFFICIENT_TRAIN: Stages = ((0.6, 160 / 224), (0.8, 192 / 224), (1.0, 1.0))
 NEVER = 256 / 255  # a solarize threshold that nothing reaches
 
 
-def rand_augment(size: int, magnitude: float = MAGNITUDE) -> Policy:
+def rand_augment(size: int, magnitude: float = 9.0) -> Policy:
     """The usual crops and flips with RandAugment-like changes of a magnitude, 0 to 10: what the curricula end with, and their baseline."""
     m = magnitude / 10
     extra = (Rotate(30 * m, 1 / 5), Jitter(0.9 * m, 0.9 * m, 0.9 * m, 0.0, 3 / 5), Solarize(1 / 5, NEVER * (1 - m)))
@@ -39,12 +38,12 @@ def rand_augment(size: int, magnitude: float = MAGNITUDE) -> Policy:
     return Policy({"v": Spec(size, changes)})
 
 
-def efficient_train(size: int, magnitude: float = MAGNITUDE) -> Curriculum:
+def efficient_train(size: int, magnitude: float = 9.0) -> Curriculum:
     """For supervised training. magnitude: of RandAugment at the end, 0 to 10; it grows from 0 along a line."""
     return easy_first(rand_augment(size, magnitude))
 
 
-def efficient_train_plus(size: int, magnitude: float = MAGNITUDE) -> Curriculum:
+def efficient_train_plus(size: int, magnitude: float = 9.0) -> Curriculum:
     """The ++ schedule: ten stages that cost the same, with 96, 160 and 224 of 224 pixels, and a magnitude that goes up with each."""
     stages = equal_cost((96 / 224,) * 2 + (160 / 224,) * 4 + (1.0,) * 4)
     return easy_first(rand_augment(size, magnitude), stages, lambda progress: stage_of(progress, stages) / (len(stages) - 1))

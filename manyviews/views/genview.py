@@ -180,9 +180,9 @@ def genview(
     size: of the pictures that are looked at, in pixels.
     side: of the generated pictures in pixels (the paper's is 512); 0: as `size`.
     levels: of noise, 0 to 1000, from little foreground to much; one alone is the same for all pictures.
-    share: of the parts of `sampled` pictures that shall be foreground, 0..1.
+    share: of their parts that shall be foreground, 0..1. sampled: from how many pictures, at most, that is found.
     quality: whether to judge the pairs; the policies weight them then.
-    steps: of the autoencoder's training.
+    steps: of the autoencoder's training. device: where everything runs. threads: that decode.
     model: unclip's weights, a folder or a name at Hugging Face; "": those that the paper takes.
     folder: where generated.npy is written, to be read piece by piece; "": pictures are kept in memory.
     seed: of the rows looked at, the autoencoder and the noise. Rows that cannot be read get black pictures.

@@ -63,14 +63,12 @@ def moco_v3(size: int) -> Policy:
 
 def dino(size: int) -> Policy:
     """Caron et al. 2021, arXiv:2104.14294: two global crops, eight local ones of 3/7 of the side (in multiples of 16, of 4 below 112)."""
-    colour = (Flip(), Jitter(0.4, 0.4, 0.2, 0.1), Grey(0.2))
-    wide, narrow = Crop((0.4, 1.0)), Crop((0.05, 0.4))
-    return Policy(
-        {
-            "global_crops": [Spec(size, (wide, *colour, gaussian(1.0, size))), Spec(size, (wide, *colour, gaussian(0.1, size), Solarize(0.2)))],
-            "local_crops": [Spec(local_side(size), (narrow, *colour, gaussian(0.5, size)))] * 8,
-        }
-    )
+    return student_and_teacher(size, border=0.4, count=8)
+
+
+def ibot(size: int) -> Policy:
+    """Zhou et al. 2022, arXiv:2111.07832, as in the authors' command for ViT-S/16: DINO's, with crops on either side of 25 % and ten local ones."""
+    return student_and_teacher(size, border=0.25, count=10)
 
 
 def swav(size: int) -> Policy:
@@ -110,6 +108,18 @@ def supervised(size: int) -> Policy:
 def two(size: int, changes: Sequence[Change]) -> Policy:
     """Two views from the same changes."""
     return Policy({role: Spec(size, tuple(changes)) for role in ("v", "w")})
+
+
+def student_and_teacher(size: int, border: float, count: int) -> Policy:
+    """DINO's colours; two global crops of at least the share `border` of the area, and `count` local ones of 5 % up to it."""
+    colour = (Flip(), Jitter(0.4, 0.4, 0.2, 0.1), Grey(0.2))
+    wide, narrow = Crop((border, 1.0)), Crop((0.05, border))
+    return Policy(
+        {
+            "global_crops": [Spec(size, (wide, *colour, gaussian(1.0, size))), Spec(size, (wide, *colour, gaussian(0.1, size), Solarize(0.2)))],
+            "local_crops": [Spec(local_side(size), (narrow, *colour, gaussian(0.5, size)))] * count,
+        }
+    )
 
 
 def local_side(size: int) -> int:

@@ -20,7 +20,7 @@ from manyviews.views.changes import Blur, Centre, Change, Crop, Flip, Grey, Jitt
 from manyviews.views.policy import Policy
 from manyviews.views.resample import blur, resample
 
-POLICIES = ["plain", "simclr", "shuffled_colours", "moco", "byol", "vicreg", "barlow_twins", "moco_v3", "dino", "swav", "obow", "mae", "supervised"]
+POLICIES = ["plain", "simclr", "shuffled_colours", "moco", "byol", "vicreg", "barlow_twins", "moco_v3", "dino", "ibot", "swav", "obow", "mae", "supervised"]
 LUMA = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
 
 

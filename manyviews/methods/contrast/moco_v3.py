@@ -45,7 +45,8 @@ class MoCoV3(Method):
         qv, qw = (self.predictor(self.projector(self.encoder(view))) for view in (v, w))
         with torch.no_grad():
             kv, kw = self.target(v), self.target(w)
-        return {"v_to_w": contrast(qv, kw, self.temperature), "w_to_v": contrast(qw, kv, self.temperature)}
+        weight = v.given.get("weight")
+        return {"v_to_w": contrast(qv, kw, self.temperature, weight), "w_to_v": contrast(qw, kv, self.temperature, weight)}
 
     def after_step(self) -> None:
         ema_update(self.target, [self.encoder, self.projector], cosine(self.decay, 1.0, self.progress))

@@ -12,7 +12,7 @@ none is related to either side of its pair; the recipe is of there too, with hal
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from manyviews.nn.mlp import mlp
 
 COLUMN = "neighbours"
 EDGES = ("transitive", "both", "intra", "inter")
+PRETEXTS = ("context", "none")
 TRACKS = ("track", "instance")  # columns that say which rows show one object
 
 
@@ -51,21 +52,21 @@ class TransitiveInvariance(Method):
         encoder: Encoder,
         hidden: int = 4096,
         out: int = 1024,
-        edges: Literal["transitive", "both", "intra", "inter"] = "transitive",
+        edges: str = "transitive",
         margin: float = 0.5,
         negatives: int = 4,
         hard: float = 0.5,
         neighbours: int = 10,
         cluster_size: int = 200,
-        pretext: Literal["context", "none"] = "context",
+        pretext: str = "context",
         pretext_share: float = 1.0,
     ):
         super().__init__()
         problems = []
         if edges not in EDGES:
             problems.append(f"--set edges={edges}: there are {', '.join(EDGES)}")
-        if pretext not in ("context", "none"):
-            problems.append(f"--set pretext={pretext}: there are context and none")
+        if pretext not in PRETEXTS:
+            problems.append(f"--set pretext={pretext}: there are {', '.join(PRETEXTS)}")
         if min(negatives, neighbours, cluster_size) < 1:
             problems.append(f"--set negatives={negatives} neighbours={neighbours} cluster_size={cluster_size}: must all be 1 or more")
         if margin <= 0 or pretext_share <= 0 or not 0 <= hard <= 1:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.nn.ema import cosine, ema_update, frozen_copy
 from manyviews.nn.mlp import mlp
+from manyviews.nn.weighting import weighted_mean
 
 
 class BYOL(Method):
@@ -37,13 +38,13 @@ class BYOL(Method):
         """How far the prediction from `v` is from the target's projection of `w`."""
         with torch.no_grad():
             z = self.target(w)
-        return normalized_mse(self.predictor(self.projector(self.encoder(v))), z)
+        return normalized_mse(self.predictor(self.projector(self.encoder(v))), z, v.given.get("weight"))
 
     def after_step(self) -> None:
         tau = cosine(self.decay, 1.0, self.progress)  # 1 - (1 - tau_base) (cos(pi progress) + 1) / 2
         ema_update(self.target, [self.encoder, self.projector], tau)  # Eq. (1)
 
 
-def normalized_mse(q: Float[Tensor, "batch dim"], z: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
-    """The mean squared distance of the directions, 2 - 2 cos."""
-    return 2 - 2 * F.cosine_similarity(q.float(), z.float(), dim=1).mean()  # Eq. (2)
+def normalized_mse(q: Float[Tensor, "batch dim"], z: Float[Tensor, "batch dim"], weight: Float[Tensor, "batch"] | None = None) -> Float[Tensor, ""]:
+    """The (weighted) mean squared distance of the directions, 2 - 2 cos."""
+    return weighted_mean(2 - 2 * F.cosine_similarity(q.float(), z.float(), dim=1), weight)  # Eq. (2)

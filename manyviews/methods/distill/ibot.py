@@ -33,7 +33,7 @@ class IBOT(Method):
     Half of the global crops (`unmasked`) show everything, the others hide a share drawn from mask_ratio +- mask_spread. shape: block or random.
     """
 
-    recipe = Recipe(views="dino", optimizer="adamw", lr=5e-4, weight_decay=0.04, final_weight_decay=0.4, warmup=0.1, final_lr=0.002, clip=3.0)
+    recipe = Recipe(views="ibot", optimizer="adamw", lr=5e-4, weight_decay=0.04, final_weight_decay=0.4, warmup=0.1, final_lr=0.002, clip=3.0)
 
     def __init__(
         self,

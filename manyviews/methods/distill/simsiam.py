@@ -12,6 +12,7 @@ from torch import Tensor
 
 from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.nn.mlp import mlp
+from manyviews.nn.weighting import weighted_mean
 
 
 class SimSiam(Method):
@@ -28,8 +29,9 @@ class SimSiam(Method):
 
     def loss(self, v: View, w: View) -> Terms:
         zv, zw = self.projector(self.encoder(v)), self.projector(self.encoder(w))
-        return {"v_to_w": self.regress(zv, zw) / 2, "w_to_v": self.regress(zw, zv) / 2}  # Eq. (4)
+        weight = v.given.get("weight")
+        return {"v_to_w": self.regress(zv, zw, weight) / 2, "w_to_v": self.regress(zw, zv, weight) / 2}  # Eq. (4)
 
-    def regress(self, z: Float[Tensor, "batch dim"], other: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+    def regress(self, z: Float[Tensor, "batch dim"], other: Float[Tensor, "batch dim"], weight: Float[Tensor, "batch"] | None = None) -> Float[Tensor, ""]:
         """The negative cosine similarity of the prediction from `z` to the other view's embedding; -1 is perfect."""
-        return -F.cosine_similarity(self.predictor(z).float(), other.detach().float(), dim=1).mean()  # Eq. (3)
+        return -weighted_mean(F.cosine_similarity(self.predictor(z).float(), other.detach().float(), dim=1), weight)  # Eq. (3)
