@@ -1,6 +1,7 @@
 """Samples in one array: .npy (memory-mapped), .npz with `x`/`images`/`data` and, where there are any, `y`/`label`/`labels`, or in memory.
 
 An .npz with `x_train`, `y_train`, `x_test`, `y_test` has a split; so has one with `x`, `y`, `x_test`, `y_test`. Parts without labels have unknown ones.
+An .npz without a split keeps its other arrays of as many rows as columns.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def from_file(path: Path) -> tuple[Array, dict[str, np.ndarray], list[str]]:
             return pictures(file, f"array {what}"), {}, []
         with file:
             arrays = {k.lower(): file[k] for k in file.files if k.lower().split("_")[0] in SAMPLES + LABELS}
+            others = {k: file[k] for k in file.files if k.lower() not in arrays}
             names = ", ".join(file.files)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} cannot be read as an array: {error}") from None
@@ -88,6 +90,8 @@ def from_file(path: Path) -> tuple[Array, dict[str, np.ndarray], list[str]]:
     columns |= split_column([split for x, split in zip(found, parts.values(), strict=True) for _ in range(len(x))])
     if len({x.shape[1:] for x in found}) > 1:
         raise InputError(f"{path} has samples of different shapes: {', '.join(str(x.shape) for x in found)}")
+    if len(found) == 1:  # numbers that came with every sample, such as generated pictures
+        columns |= {k: a for k, a in others.items() if a.ndim and len(a) == len(found[0]) and a.dtype.kind in "iufb" and k not in columns}
     return pictures(found[0] if len(found) == 1 else np.concatenate(found), f"arrays {what}"), columns, classes
 
 

@@ -190,6 +190,15 @@ def test_an_arm_depends_on_what_its_method_imports_and_not_on_other_methods() ->
     assert {"byol.py", "ema.py", "mlp.py", "contracts.py"} <= byol and not {"dino.py", "swav.py", "cli.py"} & byol
 
 
+def test_an_arm_depends_on_the_file_of_its_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(store, "of_files", lambda files: seen.append([path.name for path in files]) or "")
+    for views in ({}, {"views": "bss"}):
+        claim = Claim("a", "", "", {"x": Arm("simclr", **views)}, (Arena("builtin"),), [Versus("x", "untrained")])
+        store.task(claim, "x", claim.data[0], "small")
+    assert "images.py" in seen[0] and "bss.py" not in seen[0] and "bss.py" in seen[1]
+
+
 def test_an_arm_of_a_method_is_shared_by_the_claims_that_ask_for_it() -> None:
     data = (Arena("builtin"),)
     a = Claim("a", "", "", {"x": Arm("simclr", temperature=0.2)}, data, [Versus("x", "untrained")])

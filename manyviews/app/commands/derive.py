@@ -1,9 +1,10 @@
-"""`manyviews derive NAME TARGET [--from OPENSET] [--using RUN] --out LIST.csv`: a list of samples that a system chose, to pretrain on.
+"""`manyviews derive NAME TARGET [--from OPENSET] [--using RUN] --out FILE`: data that a system chose or made, to pretrain on.
 
-A deriving system is a function of its file's name in manyviews/data/NAME.py (or one of manyviews/data/derive.py) whose first argument is the target
-set. It may ask for an `open_set` (--from) and for `embed`, a function from data to embeddings (--using). It returns rows of the open set, which are
-listed behind the target's, or columns of the target, of which `duplicate_of` leaves all but the first of equal samples out. Of data with a split only
-training rows are used and listed.
+A deriving system is a function of its file's name in manyviews/data/NAME.py or views/NAME.py (or one of manyviews/data/derive.py) whose first argument
+is the target set. It may ask for an `open_set` (--from), and (--using) for `embed`, a function from data to embeddings, or for the `encoder` itself. It
+returns rows of the open set, which are listed behind the target's, or columns of the target, of which `duplicate_of` leaves all but the first of equal
+samples out. What an `encoder` makes are columns of pictures: they go, with the pictures they belong to, into an .npz. Of data with a split only training
+rows are used.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from manyviews.app.catalogue import Entry
     from manyviews.data.dataset import Data
 
-OWN = ("target", "data", "open_set", "embed")  # arguments that the command line fills in
+OWN = ("target", "data", "open_set", "embed", "encoder", "size", "folder", "device", "threads")  # arguments that the command line fills in
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="the data set it is for: see `manyviews data`")
     parser.add_argument("--from", dest="source", metavar="OPENSET", help="a larger data set to choose from")
     parser.add_argument("--using", metavar="RUN", help="what embeds samples: a run folder, timm:NAME, untrained:NAME or a .safetensors file")
-    parser.add_argument("--out", type=Path, metavar="LIST.csv", help="the list to write, with the columns path, label and from (default: NAME.csv)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the list to write, with path, label and from (default: NAME.csv), or the .npz of pictures")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="hyperparameters of what derives")
     parser.add_argument("--workers", type=int, default=0, help="threads that decode (default: one a core)")
 
@@ -35,22 +36,27 @@ def run(args: argparse.Namespace) -> None:
     from manyviews.data.opening import open_data
     from manyviews.errors import InputError
 
-    out = args.out or Path(f"{args.name}.csv")
     entry = find(args.name)
+    made = "encoder" in entry.types  # pictures, not a choice of some
+    endings = (".npz",) if made else (".csv", ".tsv")
+    out = args.out or Path(f"{args.name}{endings[0]}")
     pairs = [text.partition("=") for text in args.set]
     problems = [f"--set {name}: expected NAME=VALUE" for name, equals, _ in pairs if not equals]
     settings, wrong = parse_settings(entry, {name: value for name, equals, value in pairs if equals})
     problems += wrong
-    for flag, argument, given in (("--from OPENSET", "open_set", args.source), ("--using RUN", "embed", args.using)):
+    for flag, argument, given in (("--from OPENSET", "open_set", args.source), ("--using RUN", "encoder" if made else "embed", args.using)):
         if (argument in entry.types) != (given is not None):
             problems.append(f"{args.name} {'needs' if given is None else 'has no use for'} {flag}")
-    if out.suffix.lower() not in (".csv", ".tsv") or out.is_dir():
-        problems.append(f"--out {out}: name a .csv or .tsv file")
+    if out.suffix.lower() not in endings or out.is_dir():
+        problems.append(f"--out {out}: name a {' or '.join(endings)} file")
     if args.workers < 0:
         problems.append(f"--workers {args.workers}: must be at least 0")
     if problems:
         raise InputError(*problems)
     target = training_rows(open_data(args.target))
+    if made:
+        make(entry, target, args.using, args.workers, settings, out)
+        return
     listable(target)
     parts: dict[str, Data] = {"target": target}
     filled: dict[str, Any] = {}
@@ -71,6 +77,39 @@ def run(args: argparse.Namespace) -> None:
     print(f"{out}: " + " + ".join(f"{len(part):,} of {named[name]}" for name, part in parts.items()))
 
 
+def make(entry: Entry, target: Data, reference: str, workers: int, settings: dict[str, Any], out: Path) -> None:
+    """An .npz with `x` (centred squares of the model's size), `y` where there are labels, and the columns that the system makes of them."""
+    import os
+
+    import numpy as np
+    import torch
+
+    from manyviews.app.model import load
+    from manyviews.contracts import View
+    from manyviews.counters import Counter
+    from manyviews.data.derive import new_file
+    from manyviews.errors import InputError
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, threads = load(reference, device=device), workers or os.cpu_count() or 1
+    target = target.in_channels(model.channels).reduced(max(target.pixels, model.policy.pixels))
+
+    def squares(samples: View) -> np.ndarray:
+        x = model.policy(samples, Counter(0, 0))["v"].x  # type: ignore[union-attr]
+        return (x * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+    order = np.array_split(np.arange(len(target)), -(-len(target) // 256))
+    batches = [(squares(samples), samples.index.numpy()) for samples in target.batches(order, threads) if len(samples)]
+    if not batches:
+        raise InputError(f"no sample of {target.store.describe()} can be read")
+    x, rows = (np.concatenate([batch[k] for batch in batches]) for k in (0, 1))
+    columns = function_of(entry)(target.select(rows), model.encoder, size=model.size, device=device, threads=threads, **settings)
+    y = {} if target.labels is None else {"y": np.array([target.classes[k] if k >= 0 else "" for k in target.labels[rows]])}
+    with new_file(out.absolute()) as temporary, open(temporary, "wb") as file:
+        np.savez(file, x=x, **y, **columns)  # type: ignore[arg-type]
+    print(f"{out}: {len(x):,} pictures with {', '.join(columns)}")
+
+
 # --- what derives -----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -82,7 +121,7 @@ def deriving() -> dict[str, Entry]:
     from manyviews.app.source import arguments, defaults, parse, types
 
     found = {}
-    for path in sorted((PACKAGE / "data").glob("*.py")):
+    for path in sorted([*(PACKAGE / "data").glob("*.py"), *(PACKAGE / "views").glob("*.py")]):
         tree = parse(path)
         for node in tree.body:
             if not isinstance(node, ast.FunctionDef) or not arguments(node):

@@ -18,6 +18,7 @@ from manyviews.app.evidence.claim import Claim, claims_folder
 from manyviews.app.evidence.fingerprints import ROOTS, code_hash, of_files
 from manyviews.backbones.building import SMALL
 from manyviews.train.checkpoint import atomic
+from manyviews.views.finding import policies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,9 +57,13 @@ def task(claim: Claim, arm: str, arena: Arena, budget: str) -> Task:
     if own:  # another measure gives other numbers, whatever the canary sings
         description["own"] = f"{claim.system}/{arm if claim.all_arms()[arm].run else ''}/{claim_code(claim)}"
     files = [PACKAGE / root for root in ROOTS] + [PACKAGE / "views" / "images.py"]
+    views = words.get("views", "")
     if words["method"] not in ("", "raw"):
-        files.append(PACKAGE / find_method(words["method"]).path)
-        files.append(PACKAGE / "methods" / "contrast" / "joint_embedding.py")
+        entry = find_method(words["method"])
+        files += [PACKAGE / entry.path, PACKAGE / "methods" / "contrast" / "joint_embedding.py"]
+        views = views or entry.recipe.get("views", "").strip("'\"")
+    if views in policies():  # views may have a file of their own
+        files.append(PACKAGE / "views" / f"{policies()[views].__module__.rpartition('.')[2]}.py")
     files.append(PACKAGE / "backbones" / ("small.py" if words.get("encoder") in SMALL else "timm_model.py"))
     if own:
         files.append(claims_folder() / f"{claim.system}.py")
