@@ -58,4 +58,4 @@ def test_two_processes_learn_what_one_does(name: str, pair: Pair) -> None:
     assert len(whole) > 10
     for results in ranks:
         for key, expected in whole.items():
-            np.testing.assert_allclose(results[key], expected, atol=2e-5, rtol=1e-3, err_msg=key)
+            np.testing.assert_allclose(results[key], expected, atol=1e-4, rtol=1e-3, err_msg=key)  # three steps of rounding
