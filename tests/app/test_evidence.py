@@ -159,6 +159,8 @@ def test_what_fails_is_told_and_a_claim_that_cannot_run_says_why(folder: Path, c
     assert result is not None and result["verdict"] == "not runnable here" and "nowhere_to_be_found" in result["why"]
     assert "nowhere_to_be_found" in capsys.readouterr().err
     assert not running.is_stale("mine")
+    assert main(["claim", "--stale"]) == 0  # asked again, as the data may have come
+    assert "nowhere_to_be_found" in capsys.readouterr().err
 
 
 def test_without_time_nothing_is_begun_and_it_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

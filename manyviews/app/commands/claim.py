@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> None:
     from manyviews.app.evidence.running import is_stale, prune, run_claims
     from manyviews.app.evidence.said import result_table
     from manyviews.app.evidence.store import read_result
+    from manyviews.app.evidence.verdicts import NOT_RUN
     from manyviews.errors import InputError
 
     if args.seeds is not None and args.seeds < 2:
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     for name in chosen:
         load_claim(name)
     if args.stale:
-        chosen = [name for name in (chosen or names()) if is_stale(name)]
+        chosen = [name for name in (chosen or names()) if is_stale(name) or (read_result(name) or {}).get("verdict") == NOT_RUN]  # the data may be there now
         if not chosen:
             print("no result is stale")
             return
