@@ -13,7 +13,7 @@ from manyviews.contracts import Encoder
 from manyviews.errors import InputError
 from manyviews.nn import torchvision_schemas
 
-SMALL = ("resnet_micro", "resnet18_small", "vit_micro", "vit_nano")
+SMALL = ("resnet_nano", "resnet_micro", "resnet18_small", "vit_micro", "vit_nano")
 SHORT = {f"vit_{size}": f"vit_{size}_patch16_224" for size in ("tiny", "small", "base", "large")}
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SEEDS = 3
 SHORT: dict[str, Any] = {  # what every arm of the small budget shares, unless its claim says otherwise: about a minute on two slow cores
-    "encoder": "resnet_micro",
+    "encoder": "resnet_nano",
     "size": 32,
     "steps": 400,
     "batch": 64,
