@@ -243,9 +243,17 @@ def test_the_canary_sings_the_same_twice_and_another_song_for_another_temperatur
     assert not np.allclose(Bench(bench.arena, other, 0, precision="32-true").canary(), again, rtol=1e-3, atol=1e-5)
 
 
+def test_raw_input_knows_no_seed_and_is_measured_once(folder: Path) -> None:
+    claim = load_claim("mine")
+    assert [(one.arm, seed) for one, seed in running.missing(claim, 3, "small") if one.words["method"] == "raw"] == [("raw input", 0)]
+    (one,) = (one for one in running.wanted(claim, "small") if one.words["method"] == "raw")
+    store.write_seed(one, 0, {"measures": {"knn": {"value": 0.5}}})
+    assert [row["measures"]["knn"]["value"] for row in store.seeds_of(one, 3).values()] == [0.5, 0.5, 0.5]
+
+
 def test_arms_whose_code_changed_and_whose_numbers_did_not_keep_their_results(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simple = (
-        MINE.replace("Arm(run=fixed(0.3))", "Arm(short=dict(encoder='resnet_micro'))").replace("Arm(run=fixed(0.1))", 'Arm("raw")').replace('"score"', '"knn"')
+        MINE.replace("Arm(run=fixed(0.3))", "Arm(short=dict(encoder='resnet_nano'))").replace("Arm(run=fixed(0.1))", 'Arm("raw")').replace('"score"', '"knn"')
     )
     (folder / "mine.py").write_text(simple.replace('"right"', '"linear"').replace(", measure=measure", ""))
     running.run_claims(["mine"], seeds=2, jobs=1, quiet=True)

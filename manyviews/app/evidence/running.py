@@ -19,7 +19,7 @@ import torch
 
 from manyviews.app.evidence.claim import Claim, Versus, load_claim
 from manyviews.app.evidence.claim import names as all_claims
-from manyviews.app.evidence.store import Task, claim_code, each, keep, packed, read_arm, read_result, results_folder, task, write_result, write_seed
+from manyviews.app.evidence.store import Task, claim_code, each, keep, packed, read_arm, read_result, results_folder, seeds_of, task, write_result, write_seed
 from manyviews.app.evidence.verdicts import NOT_RUN, bootstrap, decide
 from manyviews.app.run import versions
 from manyviews.errors import InputError
@@ -36,7 +36,7 @@ def missing(claim: Claim, seeds: int, budget: str) -> list[tuple[Task, int]]:
     found = []
     for one in wanted(claim, budget):
         known = read_arm(one)
-        found += [(one, seed) for seed in range(seeds) if known["stale"] or str(seed) not in known["seeds"]]
+        found += [(one, seed) for seed in range(1 if one.seedless else seeds) if known["stale"] or str(seed) not in known["seeds"]]
     return sorted(found, key=lambda pair: pair[1])  # all arms of a seed before the next one: what is done can be compared
 
 
@@ -213,12 +213,11 @@ def conclude(name: str, claim: Claim, seeds: int, budget: str, failures: dict[An
         "date": f"{datetime.date.today()}", "versions": versions(), "arms": {}, "comparisons": [],
     }  # fmt: skip
     for (arena, arm), one in tasks.items():
-        rows = read_arm(one)
-        if rows["seeds"]:
-            content["arms"].setdefault(arena, {})[arm] = summary(one, rows["seeds"])
+        if rows := seeds_of(one, seeds):
+            content["arms"].setdefault(arena, {})[arm] = summary(one, rows)
     broken = {t.path: failures[t.path] for t in tasks.values() if t.path in failures}
     if not left:
-        content["comparisons"] = [compare(claim, v, arena.title, tasks) for arena in claim.data for v in claim.versus]
+        content["comparisons"] = [compare(claim, v, arena.title, tasks, seeds) for arena in claim.data for v in claim.versus]
         headline = content["comparisons"][0]
         content["verdict"] = headline["verdict"]
         content["why"] = headline.get("why", "")
@@ -237,9 +236,9 @@ def summary(one: Task, seeds: dict[str, Any]) -> dict[str, Any]:
     return {"measures": found, "training_seconds": float(np.median([row["training_seconds"] for row in seeds.values()])), "file": f"arms/{one.path.name}"}
 
 
-def compare(claim: Claim, versus: Versus, arena: str, tasks: dict[tuple[str, str], Task]) -> dict[str, Any]:
+def compare(claim: Claim, versus: Versus, arena: str, tasks: dict[tuple[str, str], Task], seeds: int) -> dict[str, Any]:
     """One comparison on one arena."""
-    better, than = (read_arm(tasks[arena, arm])["seeds"] for arm in (versus.better, versus.than))
+    better, than = (seeds_of(tasks[arena, arm], seeds) for arm in (versus.better, versus.than))
     common = [seed for seed in better if seed in than]
     sign = 1.0 if versus.higher else -1.0
 
@@ -249,7 +248,7 @@ def compare(claim: Claim, versus: Versus, arena: str, tasks: dict[tuple[str, str
     floor = None
     metric = versus.metric if claim.arena_metric == "" else claim.arena_metric
     if metric is not None and versus.than not in ("untrained", "raw input"):
-        untrained = read_arm(tasks[arena, "untrained"])["seeds"]
+        untrained = seeds_of(tasks[arena, "untrained"], seeds)
         if all(seed in untrained and metric in untrained[seed]["measures"] for seed in common):
             floor = (float(values(than, metric).mean()), float(values(untrained, metric).mean()))
             floor = (sign * floor[0], sign * floor[1]) if not versus.higher and metric != versus.metric else floor

@@ -37,6 +37,10 @@ class Task:
         return hashlib.sha256(json.dumps(self.description, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
+    def seedless(self) -> bool:
+        return bool(self.words["method"] == "raw")
+
+    @property
     def path(self) -> Path:
         readable = (self.words["method"] or "untrained") if not self.description["own"] else f"{self.claim}-{self.arm}"
         return results_folder() / "arms" / (re.sub(r"[^\w.-]+", "_", f"{readable}-{self.arena.title}-{self.key}") + ".json")
@@ -80,6 +84,12 @@ def read_arm(task: Task) -> dict[str, Any]:
     except (OSError, ValueError):
         return {"seeds": {}, "stale": False}
     return {**content, "stale": content["code"] != task.code}
+
+
+def seeds_of(task: Task, seeds: int) -> dict[str, Any]:
+    """The arm's seeds so far. Raw input knows no seed: it is measured once, and stands beside every one."""
+    rows: dict[str, Any] = read_arm(task)["seeds"]
+    return {str(seed): rows["0"] for seed in range(seeds)} if task.seedless and "0" in rows else rows
 
 
 def write_seed(task: Task, seed: int, row: dict[str, Any], canary: list[float] | None = None) -> None:
