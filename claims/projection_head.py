@@ -25,7 +25,8 @@ from manyviews.data.opening import located, open_data
 from manyviews.evaluate.linear import linear
 from manyviews.train.fit import fit
 from manyviews.views import images
-from manyviews.views.policy import Policy, apply
+from manyviews.views.picture import apply
+from manyviews.views.policy import Policy
 
 ROWS = {"train": 10000, "test": 2000}
 BLEND = 0.7  # of the digit, where it is

@@ -84,6 +84,7 @@ class Encoder(nn.Module):
     dim: int
     blocks: list[Callable] = []  # block(t, where, exists) -> t, what adapters and prompts wrap
     widths: list[int] = []  # of the levels of `pyramid`
+    axes: int = 2  # coordinates of a token's place
     content_width: int = 0  # numbers in each token's `content`; 0 where there are no tokens
 
     def forward(self, view: View) -> Float[Tensor, "batch dim"]:

@@ -21,7 +21,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from manyviews.app.catalogue import PACKAGE
-from manyviews.app.evaluate import RAW, Evaluation, raw_input, said
+from manyviews.app.evaluate import RAW, Evaluation, said
 from manyviews.app.options import GIVEN, resolve
 from manyviews.app.run import Run
 from manyviews.app.source import parse
@@ -34,7 +34,7 @@ from manyviews.errors import InputError
 from manyviews.evaluate.features import extract
 from manyviews.evaluate.scores import Labelled
 from manyviews.train.checkpoint import load_checkpoint
-from manyviews.views import images
+from manyviews.views.finding import flat, plain
 
 PROVIDED = ("train", "test", "head", "train_groups", "test_groups", "seed")
 
@@ -56,12 +56,12 @@ def analyze(
     parts = split(data, seed)
     device, size = "cuda" if torch.cuda.is_available() else "cpu", run.options.size or 32
     networks: dict[str, Method | None] = {"trained": trained, "untrained": beginning(run, data), "raw input": None}
-    kept = [part.in_channels(run.options.channels or 3).reduced(max(part.pixels, images.plain(size).pixels)).keep() for part in parts]
+    kept = [part.in_channels(run.options.channels or 3).reduced(max(part.pixels, plain(size, part.modality).pixels)).keep() for part in parts]
     scores = {}
     for who, network in networks.items():
         with said(who, quiet) as say:
             say(f"embedding {sum(map(len, parts)):,}")
-            encoder = raw_input if network is None else network.to(device).eval().encoder
+            encoder = flat if network is None else network.to(device).eval().encoder
             side = min(size, RAW) if network is None else size
             seen = [see(encoder, part, side, device, groups) for part in kept]
             head = None if network is None else network.cpu().projector
@@ -99,7 +99,7 @@ def chosen(run: Run, data: Any) -> Data:
     """The data asked for, or the run's own."""
     if data is None and run.options.data == GIVEN:
         raise InputError(f"name the labelled data to look at {run.path} with: the run keeps no copy of data that was given in Python")
-    return open_data(run.options.data if data is None else data)
+    return open_data(run.options.data if data is None else data, run.options.modality or None)
 
 
 def beginning(run: Run, data: Data) -> Method:
@@ -122,7 +122,7 @@ def last(run: Run, data: Data) -> tuple[Method, int]:
 def see(encoder: Callable[[View], Tensor], part: Data, size: int, device: str, groups: str) -> tuple[Labelled, Int[Tensor, "rows"] | None]:
     """Features of the readable rows with labels, and the rows' groups."""
     order = np.array_split(np.arange(len(part)), -(-len(part) // 256))
-    x, index = extract(encoder, part.batches(order), images.plain(size), device)
+    x, index = extract(encoder, part.batches(order), plain(size, part.modality), device)
     part.check_bad()
     assert part.labels is not None
     column = part.columns.get(groups)

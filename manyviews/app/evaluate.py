@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from manyviews.app.model import Model, load
 from manyviews.app.options import GIVEN
 from manyviews.app.run import Run
+from manyviews.backbones.building import modality_of
 from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.data.dataset import Data
@@ -38,8 +38,8 @@ from manyviews.evaluate.robustness import robustness
 from manyviews.evaluate.scores import Labelled, Score, accuracy
 from manyviews.nn.hardware import has_bf16
 from manyviews.train.checkpoint import atomic
-from manyviews.views import images
 from manyviews.views.corruptions import CORRUPTIONS, corrupted
+from manyviews.views.finding import plain, raw
 
 RAW = 32  # the side at which pixels are compared as they are
 SEVERITIES, CORRUPTED = (1, 3, 5), 1000  # test samples that are corrupted: up to this many
@@ -93,6 +93,7 @@ EVALUATORS: dict[str, Callable[[Case], dict[str, Score]]] = {
     "robustness": score_robustness,
     "linear_sgd": score_linear_sgd,
 }
+PICTURES = ("robustness",)  # what is measured of pictures alone
 USUAL = tuple(name for name in EVALUATORS if name != "linear_sgd")  # which takes long, and seldom says more than linear
 
 
@@ -149,12 +150,12 @@ def evaluate(
     the run's own. only: names of EVALUATORS (by default USUAL). precision: of the encoder and of large products, 32 or bf16. max_bad: the largest share
     of samples that may be unreadable. Raises InputError.
     """
-    chosen = choose(only, precision)
     reference, folder, data = resolve(model, data)
-    data = dataclasses.replace(open_data(data), max_bad=max_bad)
+    data, opened = pair(reference, data, size)
+    data = dataclasses.replace(data, max_bad=max_bad)
+    chosen = choose(only, precision, opened.modality)
     if data.labels is None:
         raise InputError(f"evaluation needs labels, and {data.describe()} has none; put each class into a folder of its own")
-    opened = reference if isinstance(reference, Model) else load(reference, size, device="cuda" if torch.cuda.is_available() else "cpu")
     if precision == "bf16" and not has_bf16("cpu") and not quiet:
         print("this processor has no bf16: neighbours and linear probes use float32 products, faster here and no less exact", file=sys.stderr)
     train, test = split(data, seed)
@@ -163,10 +164,10 @@ def evaluate(
     encoders: dict[str, Callable[[], Callable[[View], Tensor]]] = {
         "trained": lambda: opened.encoder,
         "untrained": lambda: opened.untrained().encoder,
-        "raw input": lambda: raw_input,
+        "raw input": lambda: raw(opened.modality),
     }
     for who, encoder in encoders.items():
-        side = min(opened.size, RAW) if who == "raw input" else opened.size
+        side = min(opened.size, RAW) if who == "raw input" and opened.modality == "images" else opened.size
         with said(who, quiet) as say:
             say(f"embedding {sum(map(len, parts)):,}")
             case = look(encoder(), side, parts, opened.device, seed, PRECISIONS[precision])
@@ -186,15 +187,27 @@ def evaluate(
     return found
 
 
-def choose(only: list[str] | str | None, precision: str) -> list[str]:
-    """The measurements asked for. Raises InputError with the nearest names of all that do not exist."""
-    wanted = [only] if isinstance(only, str) else list(only or USUAL)
+def pair(reference: str | Path | Model, data: Any, size: int | None) -> tuple[Data, Model]:
+    """The data and the model, each as the other needs it: data of the model's modality; an untrained encoder made for the data. Raises InputError."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if isinstance(reference, str) and reference.startswith("untrained:"):
+        found = open_data(data, modality_of(reference.removeprefix("untrained:")))
+        return found, load(reference, size, 3 if found.modality == "images" else found.channels, device, found.form)
+    model = reference if isinstance(reference, Model) else load(reference, size, device=device)
+    return open_data(data, model.modality), model
+
+
+def choose(only: list[str] | str | None, precision: str, modality: str = "images") -> list[str]:
+    """The measurements asked for. Raises InputError with the nearest names of all that do not exist, or not for this modality."""
+    wanted = [only] if isinstance(only, str) else list(only or [name for name in USUAL if name not in PICTURES or modality == "images"])
     problems = []
     for name in dict.fromkeys(wanted):
         if name not in EVALUATORS:
             near = difflib.get_close_matches(name, EVALUATORS, 2, 0.4)
             hint = f"; did you mean {' or '.join(near)}?" if near else "."
             problems.append(f"no measurement {name!r}{hint} There is {', '.join(EVALUATORS)}")
+        elif name in PICTURES and modality != "images":
+            problems.append(f"{name} is measured of images, and this is a model of {modality}")
     if precision not in PRECISIONS:
         problems.append(f"--precision {precision}: expected {' or '.join(PRECISIONS)}")
     if problems:
@@ -234,12 +247,7 @@ def validation(data: Data) -> Data | None:
 
 def prepare(part: Data, model: Model) -> Data:
     """Decoded once for all encoders, where that fits into memory."""
-    return part.in_channels(model.channels).reduced(max(part.pixels, images.plain(model.size).pixels)).keep()
-
-
-def raw_input(view: View) -> Float[Tensor, "batch numbers"]:
-    """The pixels themselves."""
-    return view.x.flatten(1)
+    return part.in_channels(model.channels).reduced(max(part.pixels, plain(model.size, model.modality).pixels)).keep()
 
 
 def look(encoder: Callable[[View], Tensor], size: int, parts: list[Data], device: str, seed: int, products: torch.dtype) -> Case:
@@ -253,11 +261,11 @@ def look(encoder: Callable[[View], Tensor], size: int, parts: list[Data], device
         assert part.labels is not None
         return Labelled(x, torch.from_numpy(part.labels)[index].long(), len(part.classes))
 
-    plain = images.plain(size)
+    policy = plain(size, parts[0].modality)
     some = parts[1]
     if len(some) > CORRUPTED:
         some = some.select(np.sort(np.random.default_rng([seed, 3]).permutation(len(some))[:CORRUPTED]))
-    seen = [see(part, plain) for part in parts]
+    seen = [see(part, policy) for part in parts]
     if len(seen[0].y.unique()) < 2 or not len(seen[1]):
         raise InputError("of the samples that could be read, fewer than two classes are left to train a classifier, or none to test it")
     return Case(seen[0], seen[1], seen[2] if len(seen) > 2 else None, lambda name, severity: see(some, corrupted(size, name, severity)), seed, products)

@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from manyviews.backbones.building import build_encoder
+from manyviews.backbones.building import build_encoder, modality_of
 from manyviews.backbones.pretrained import default_size, listed, load_weights, normalise_as, read_tensors, timm_pretrained
 from manyviews.contracts import Encoder, View
 from manyviews.data.dataset import Data
 from manyviews.errors import InputError
 from manyviews.evaluate.features import extract
-from manyviews.views import images
+from manyviews.views.finding import plain
 
 
 @dataclasses.dataclass
@@ -38,13 +38,15 @@ class Model:
     name: str = ""
     trained: bool = True
     device: str = "cpu"
+    form: dict[str, Any] = dataclasses.field(default_factory=dict)  # what else the encoder had to know of its data
 
     def __post_init__(self) -> None:
         self.encoder.eval().to(self.device)
 
     @property
-    def policy(self) -> images.Policy:
-        return images.plain(self.size)
+    def policy(self) -> Any:
+        """How it sees samples."""
+        return plain(self.size, self.modality)
 
     def features(self, data: Data, batch: int = 256, threads: int = 2) -> tuple[Float[Tensor, "rows dim"], np.ndarray]:
         """Embeddings of the readable samples, and their rows in `data`."""
@@ -70,7 +72,7 @@ class Model:
 
     def untrained(self) -> Model:
         """The same architecture with new weights: the baseline that every number stands beside."""
-        encoder = build_encoder(self.architecture, self.channels, self.size, seed=0)
+        encoder = build_encoder(self.architecture, self.channels, self.size, seed=0, form=self.form)
         return dataclasses.replace(self, encoder=encoder, name=f"untrained {self.architecture}", trained=False)
 
     def hash(self) -> str:
@@ -87,7 +89,8 @@ class Model:
     def meta(self) -> dict[str, Any]:
         """What a reader must know to rebuild the encoder and make its input."""
         values = {name: [float(str(x)) for x in tensor.flatten().cpu().numpy()] for name, tensor in self.normalisation().items()}
-        return {"architecture": self.architecture, "size": self.size, "channels": self.channels, "modality": self.modality, **values}
+        form = {"form": self.form} if self.form else {}
+        return {"architecture": self.architecture, "size": self.size, "channels": self.channels, "modality": self.modality, **form, **values}
 
     def save(self, path: Path) -> None:
         """A .safetensors file with the preprocessing in its header, written at once or not at all."""
@@ -100,7 +103,7 @@ class Model:
             save_file(tensors, temporary, metadata={"manyviews": json.dumps(self.meta())})
 
 
-def load(reference: str | Path, size: int | None = None, channels: int = 3, device: str = "cpu") -> Model:
+def load(reference: str | Path, size: int | None = None, channels: int = 3, device: str = "cpu", form: dict[str, Any] | None = None) -> Model:
     """A model by run folder, `timm:NAME` (or `timm:NAME@FILE`), `untrained:NAME` or .safetensors file.
 
     size: of the pictures in pixels; by default what the run was trained with, or what timm's configuration says (32 for the small encoders).
@@ -110,7 +113,7 @@ def load(reference: str | Path, size: int | None = None, channels: int = 3, devi
     if text.startswith("untrained:"):
         name = text.removeprefix("untrained:")
         size = size or default_size(name)
-        return Model(build_encoder(name, channels, size, seed=0), name, size, channels, name=text, trained=False, device=device)
+        return Model(build_encoder(name, channels, size, seed=0, form=form), name, size, channels, modality_of(name), text, False, device, dict(form or {}))
     if text.startswith("timm:"):
         encoder, own = timm_pretrained(text.removeprefix("timm:"), channels, size)
         return Model(encoder, text.removeprefix("timm:").partition("@")[0], own, channels, name=text, device=device)
@@ -140,7 +143,7 @@ def from_safetensors(path: Path, size: int | None = None, device: str = "cpu") -
             f"the header of {path} does not say which encoder it holds: {', '.join(wrong)} missing or not understood; was it written by a newer version?"
         )
     try:
-        encoder = build_encoder(meta["architecture"], meta["channels"], size or meta["size"])
+        encoder = build_encoder(meta["architecture"], meta["channels"], size or meta["size"], form=meta.get("form"))
     except InputError as error:
         raise InputError(*(f"{path}: {problem}" for problem in error.problems)) from None
     if size and size != meta["size"]:
@@ -157,4 +160,5 @@ def from_safetensors(path: Path, size: int | None = None, device: str = "cpu") -
             raise InputError(f"{path} does not hold the {meta['architecture']} for {meta['size']} pixels that its header names: {listed(problems)}")
         encoder.load_state_dict(tensors)
     normalise_as(encoder, meta.get("mean"), meta.get("std"))
-    return Model(encoder, meta["architecture"], size or meta["size"], meta["channels"], meta.get("modality", "images"), path.stem, device=device)
+    modality, form = meta.get("modality", "images"), meta.get("form") or {}
+    return Model(encoder, meta["architecture"], size or meta["size"], meta["channels"], modality, path.stem, device=device, form=form)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import importlib.util
 import math
 import os
@@ -96,6 +97,7 @@ def resolve(options: Options, opened: Data | None = None, problems: Iterable[str
     """The data to train on, the options with everything filled in, and why. Raises InputError with all problems, those given too."""
     from manyviews.app import catalogue
     from manyviews.data.opening import open_data
+    from manyviews.views.finding import names
 
     options, problems, reasons = dataclasses.replace(options), list(problems), []
     problems += check_values(options)
@@ -119,8 +121,10 @@ def resolve(options: Options, opened: Data | None = None, problems: Iterable[str
         problems += wrong
     except InputError as error:
         problems += error.problems
+    modality = data.modality if data is not None else options.modality or "images"
+    problems += one_of("views", options.views, names(modality))
     if options.encoder:
-        problems += check_encoder(options.encoder)
+        problems += check_encoder(options.encoder, modality if data is not None else "")
     if problems:
         raise InputError(*problems)
     assert data is not None
@@ -133,7 +137,6 @@ def check_values(options: Options) -> list[str]:
     import torch
 
     from manyviews.train.optimizers import NAMES, SCHEDULES
-    from manyviews.views.finding import policies
 
     problems = []
     for name, field in FIELDS.items():
@@ -147,7 +150,7 @@ def check_values(options: Options) -> list[str]:
     if options.precision == "16-mixed" and not torch.cuda.is_available():
         problems.append("--precision 16: needs a GPU; take 32 or bf16")
     problems += one_of("optimizer", options.optimizer, NAMES) + one_of("strategy", options.strategy, STRATEGIES) + one_of("log", options.log, LOGS)
-    problems += one_of("views", options.views, policies()) + one_of("schedule", options.schedule, SCHEDULES)
+    problems += one_of("schedule", options.schedule, SCHEDULES)
     if options.log in LOGS and importlib.util.find_spec(options.log) is None:
         problems.append(f"--log {options.log}: not installed; pip install 'manyviews[{options.log}]'")
     most = devices_here()
@@ -159,17 +162,20 @@ def check_values(options: Options) -> list[str]:
     return problems
 
 
-def check_encoder(name: str) -> list[str]:
-    """The nearest names, unless there is an encoder of this name; nothing is built."""
-    from manyviews.backbones.building import SHORT, SMALL
+def check_encoder(name: str, modality: str = "") -> list[str]:
+    """The nearest names, unless there is an encoder of this name (that takes this modality); nothing is built."""
+    from manyviews.backbones.building import SHORT, SMALL, builders, modality_of
     from manyviews.nn import torchvision_schemas
 
     torchvision_schemas.declare()
     import timm
 
-    if name in SMALL or timm.is_model(SHORT.get(name, name)):
-        return []
-    return [f"no encoder {name!r}{near(name, [*SMALL, *SHORT, *timm.list_models()])}; `manyviews encoders` lists them"]
+    if name in SMALL or name in builders() or timm.is_model(SHORT.get(name, name)):
+        if not modality or modality_of(name) == modality:
+            return []
+        fitting = ", ".join(other for other, (takes, _) in builders().items() if takes == modality) or ", ".join(SMALL)
+        return [f"--encoder {name} takes {modality_of(name)}, and the data is {modality}; there are {fitting}"]
+    return [f"no encoder {name!r}{near(name, [*SMALL, *builders(), *SHORT, *timm.list_models()])}; `manyviews encoders` lists them"]
 
 
 def devices_here() -> int:
@@ -192,11 +198,12 @@ def complete(options: Options, data: Data, reasons: list[str]) -> Options:
             setattr(options, name, str(path.absolute()))
     if options.size is None:
         options.size = natural_size(data)
-        reasons.append(f"size {options.size}: from the pictures (--size)")
+        reasons.append(f"size {options.size}: from the {data.modality} (--size)")
     options.channels = options.channels or data.channels or 3
+    options.modality = data.modality
     if not options.encoder:
-        options.encoder = natural_encoder(options.size)
-        reasons.append(f"encoder {options.encoder}: for {options.size} pixels on this machine (--encoder)")
+        options.encoder = natural_encoder(options.size, data.modality)
+        reasons.append(f"encoder {options.encoder}: for {data.modality} of size {options.size} on this machine (--encoder)")
     outside = from_outside()
     world = outside[0] * outside[1] if outside else options.devices
     options.devices = outside[0] if outside else options.devices
@@ -226,6 +233,8 @@ def natural_size(data: Data) -> int:
     import numpy as np
     import torch
 
+    if data.modality != "images":
+        return int(importlib.import_module(f"manyviews.data.{data.modality}").natural_size(data.look(32)))
     sides = [min(sample.shape[:2]) for sample in data.look(32)]
     side = int(np.median(sides)) if sides else 32
     if side <= 64:
@@ -233,8 +242,10 @@ def natural_size(data: Data) -> int:
     return 224 if torch.cuda.is_available() else 64
 
 
-def natural_encoder(size: int) -> str:
+def natural_encoder(size: int, modality: str = "images") -> str:
     """What this machine can train at this size."""
     import torch
 
+    if modality != "images":
+        return str(importlib.import_module(f"manyviews.backbones.{modality}").natural(size))
     return ("resnet18_small" if torch.cuda.is_available() else "resnet_micro") if size <= 64 else "resnet18"

@@ -16,7 +16,7 @@ from manyviews.data.derive import derive
 from manyviews.evaluate.features import extract
 from manyviews.nn.distributed import world
 from manyviews.train.checkpoint import whole
-from manyviews.views import images
+from manyviews.views.finding import plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Tools:
     def embed(self, encoder: Callable[[View], Tensor], data: Data) -> np.ndarray:
         """One embedding for every row, of its plain view; zeros where the sample cannot be read."""
         order = np.array_split(np.arange(len(data)), -(-len(data) // 256))
-        x, index = extract(encoder, data.batches(order, self.threads), images.plain(self.size), self.device)
+        x, index = extract(encoder, data.batches(order, self.threads), plain(self.size, data.modality), self.device)
         found = np.zeros((len(data), x.shape[1]), np.float32)
         found[index.numpy()] = x.numpy()
         return found

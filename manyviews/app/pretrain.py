@@ -32,7 +32,7 @@ def pretrain(data: Any, method: str = "", encoder: str = "", out: str | Path | N
     settings.update({name: options.pop(name) for name in [*options] if name not in FIELDS})
     named = isinstance(data, str | Path)
     chosen = Options(str(data) if named else GIVEN, method, encoder, settings=settings, **options)
-    opened = None if named else open_data(data)
+    opened = None if named else open_data(data, options.get("modality"))
     if chosen.devices == 1 or launch.is_one_of_several():
         return start(chosen, out, opened, quiet)
     if opened is not None:

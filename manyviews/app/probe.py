@@ -15,7 +15,7 @@ from manyviews.data.dataset import Data
 from manyviews.evaluate.features import extract
 from manyviews.evaluate.knn import knn
 from manyviews.evaluate.rankme import alignment, rankme, spread, uniformity
-from manyviews.views import images
+from manyviews.views.finding import plain
 
 SHARE = 0.02  # of a run's work that looks may take
 LEAST, MOST = 256, 2000  # rows that are looked at
@@ -28,7 +28,7 @@ class Probe:
     With labels, each row is asked about with all the others as the bank. `affordable` says how many rows cost little beside the training.
     """
 
-    def __init__(self, data: Data, size: int, policy: images.Policy, seed: int = 0, most: int = MOST):
+    def __init__(self, data: Data, size: int, policy: Any, seed: int = 0, most: int = MOST):
         if data.labels is not None:
             data = data.select(data.labels >= 0)
         rows = np.random.default_rng([seed, 1]).permutation(len(data))[:most]
@@ -37,7 +37,7 @@ class Probe:
 
     def __call__(self, encoder: Encoder, device: str = "cpu") -> dict[str, float]:
         """`probe`, the number that chooses the best weights, and its companions. Not a number where the embeddings are not finite."""
-        x, index = self.look(encoder, images.plain(self.size), device)
+        x, index = self.look(encoder, plain(self.size, self.data.modality), device)
         if len(x) < 2 or not bool(x.isfinite().all()):
             return {"probe": math.nan, self.name: math.nan, "rankme": math.nan, "spread": math.nan}
         row = {"rankme": rankme(x[:1000]), "spread": spread(x)}
@@ -64,7 +64,7 @@ class Probe:
         return extract(encoder, self.data.batches(np.array_split(rows, max(1, len(rows) // LEAST))), policy, device)
 
 
-def two_views(policy: images.Policy, samples: View, counter: Counter) -> list[View]:
+def two_views(policy: Any, samples: View, counter: Counter) -> list[View]:
     """The first two views that the policy makes."""
     made = policy(samples, counter).values()
     return [view for role in made for view in (role if isinstance(role, list) else [role])][:2]

@@ -47,7 +47,7 @@ def report(run: str | Path | Run, out: str | Path | None = None, data: Any = Non
     model, sampled, problem = None, None, ""
     try:
         model = load(str(run) if record is None else folder, device="cuda" if torch.cuda.is_available() else "cpu")
-        opened = open_data(data) if record is None or data is not None else again(record)
+        opened = open_data(data, model.modality) if record is None or data is not None else again(record)
         sampled = sample(model, opened, samples, seed)
     except InputError as error:
         if record is None or data is not None:

@@ -24,7 +24,8 @@ from manyviews.evaluate.features import extract
 from manyviews.evaluate.knn import neighbours
 from manyviews.evaluate.rankme import rankme
 from manyviews.evaluate.rankme import spread as spread_of
-from manyviews.views import images
+from manyviews.views.finding import plain
+from manyviews.views.finding import raw as plain_numbers
 
 QUERIES, NEAREST, SALIENT, LIT = 8, 8, 8, 112  # rows of neighbours, pictures in each, saliency maps, their side in pixels
 SAME = f"same class among the nearest {NEAREST}"
@@ -70,9 +71,9 @@ def sample(model: Model, data: Data, most: int, seed: int) -> Sampled:
 
 def raw(data: Data, model: Model) -> Float[Tensor, "rows numbers"]:
     """The pixels themselves, at no more than 32 a side."""
-    policy = images.plain(min(model.size, 32))
+    policy = plain(min(model.size, 32) if model.modality == "images" else model.size, model.modality)
     order = np.array_split(np.arange(len(data)), -(-len(data) // 256))
-    return extract(lambda view: view.x.flatten(1), data.batches(order), policy)[0]
+    return extract(plain_numbers(model.modality), data.batches(order), policy)[0]
 
 
 def pictures(model: Model, s: Sampled, seed: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
     fabric = launch.make_fabric(options.devices, options.precision, options.strategy)
     out = Path(fabric.broadcast(str(out)))  # a folder named by the time has as many names as there are processes
     method, recipe = assemble(options, data, quiet)
-    policy = find_policy(recipe.views, options.size or 32)
+    policy = find_policy(recipe.views, options.size or 32, data.modality)
     check_roles(method, list(policy.roles))
     if options.strategy == "fsdp" and type(method).stages is not Method.stages:
         raise InputError(f"{options.method} trains in several stages, which --strategy fsdp cannot; take --strategy ddp")
@@ -59,7 +59,8 @@ def train(options: Options, out: Path, data: Data, state: dict[str, Any] | None,
                 continue
             main = stage.trainable is method
             steps = options.steps or 1 if main else max(1, round(stage.share * (options.steps or 1)))
-            own = (policy, recipe, options.lr) if main else (find_policy(stage.trainable.recipe.views, options.size or 32), stage.trainable.recipe, None)
+            before = stage.trainable.recipe
+            own = (policy, recipe, options.lr) if main else (find_policy(before.views, options.size or 32, data.modality), before, None)
             between = (Between if main else Before)(options, out, stage, steps, fingerprint, method, policy, fabric, state, quiet)
             with between, stop, batch_saved(out, fabric):
                 for step in fit(
@@ -94,7 +95,7 @@ def batch_saved(out: Path, fabric: Fabric) -> Iterator[None]:
 
 def assemble(options: Options, data: Data, quiet: bool = False) -> tuple[Method, Recipe]:
     """The method around its encoder, both with weights that the seed alone decides, and the recipe with the user's changes."""
-    encoder = build_encoder(options.encoder, options.channels or 3, options.size or 32, seed=options.seed)
+    encoder = build_encoder(options.encoder, options.channels or 3, options.size or 32, seed=options.seed, form=data.form)
     if options.weights:
         from manyviews.backbones.pretrained import load_weights
 

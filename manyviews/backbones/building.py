@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +14,7 @@ from torch import nn
 
 from manyviews.backbones import small
 from manyviews.contracts import Encoder
+from manyviews.data.kinds import MODALITIES
 from manyviews.errors import InputError
 from manyviews.nn import torchvision_schemas
 
@@ -17,11 +22,38 @@ SMALL = ("resnet_nano", "resnet_micro", "resnet18_small", "vit_micro", "vit_nano
 SHORT = {f"vit_{size}": f"vit_{size}_patch16_224" for size in ("tiny", "small", "base", "large")}
 
 
-def build_encoder(name: str, channels: int = 3, size: int = 32, seed: int | None = None, drop_path: float = 0.0) -> Encoder:
-    """An untrained encoder for pictures of `size` pixels with `channels` channels; the same `seed` gives the same weights.
+@functools.cache
+def builders() -> dict[str, tuple[str, Callable[..., Encoder]]]:
+    """The encoders of what is not pictures: name -> modality, and the function of `backbones/MODALITY.py` that builds it."""
+    found: dict[str, tuple[str, Callable[..., Encoder]]] = {}
+    for modality in (m for m in MODALITIES if m != "images"):
+        module = importlib.import_module(f"manyviews.backbones.{modality}")
+        for name, f in vars(module).items():
+            if inspect.isfunction(f) and f.__module__ == module.__name__ and f.__annotations__.get("return") == "Encoder" and not name.startswith("_"):
+                found[name] = modality, f
+    return found
 
-    name: one of this package's small encoders or any timm model. Raises InputError with the nearest names.
+
+def modality_of(name: str) -> str:
+    """What an encoder of this name takes."""
+    return builders()[name][0] if name in builders() else "images"
+
+
+def build_encoder(
+    name: str, channels: int = 3, size: int = 32, seed: int | None = None, drop_path: float = 0.0, form: Mapping[str, Any] | None = None
+) -> Encoder:
+    """An untrained encoder; the same `seed` gives the same weights. Raises InputError with the nearest names.
+
+    name: one of this package's small encoders or any timm model, for pictures of `size` pixels with `channels` channels; or a function of another
+    modality's file, which gets as `form` what else it must know of its data (the columns of a table).
     """
+    if name in builders():
+        with torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                torch.manual_seed(seed)
+            build = builders()[name][1]
+            extra = {"form": dict(form or {})} if "form" in inspect.signature(build).parameters else {}
+            return build(channels, size, **extra)
     torchvision_schemas.declare()
     import timm
 
@@ -34,7 +66,7 @@ def build_encoder(name: str, channels: int = 3, size: int = 32, seed: int | None
         if name in SMALL:
             return TimmEncoder(getattr(small, name)(channels, size))
         if not timm.is_model(name):
-            near = difflib.get_close_matches(name, [*SMALL, *SHORT, *timm.list_models()], 3, 0.5)
+            near = difflib.get_close_matches(name, [*SMALL, *builders(), *SHORT, *timm.list_models()], 3, 0.5)
             raise InputError(f"no encoder {name!r}" + (f"; the nearest are {', '.join(near)}" if near else "") + "; `manyviews encoders` lists them")
         config = timm.get_pretrained_cfg(name)
         model = create(name, size, {"in_chans": channels, **({"drop_path_rate": drop_path} if drop_path else {})})

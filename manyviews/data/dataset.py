@@ -38,6 +38,8 @@ class Data:
     bad: dict[int, str] = dataclasses.field(default_factory=dict)  # the store's row -> why it could not be read
     max_bad: float = 0.2  # more than this share of unreadable rows is an error
     seen: np.ndarray | None = None  # which of the store's rows were looked at
+    form: dict[str, Any] = dataclasses.field(default_factory=dict)  # what else an encoder must know, as plain values: the columns of a table
+    collate: Callable[[list], Any] | None = None  # samples -> what a View holds; None: one tensor where all shapes agree, else a list
     kept: np.ndarray | list | None = None  # decoded samples of this selection, once `keep` was called
 
     def __post_init__(self) -> None:
@@ -175,7 +177,7 @@ class Data:
 
         Raises InputError when too many are unreadable (`check_bad`).
         """
-        if isinstance(self.kept, np.ndarray) and not self.bad:
+        if isinstance(self.kept, np.ndarray) and not self.bad and self.collate is None:
             return self._view(torch.from_numpy(self.kept[wanted]), np.asarray(wanted, dtype=np.int64))
         samples, index, known = [], [], len(self.bad)
         for i in wanted:
@@ -193,9 +195,9 @@ class Data:
             self.check_bad()
         if substitute and len(wanted) and not samples:
             raise InputError(f"no sample that can be read was found in {self.store.describe()}; the first failures:\n" + self._failures())
-        return self._view(stack(samples), np.asarray(index, dtype=np.int64))
+        return self._view((self.collate or stack)(samples), np.asarray(index, dtype=np.int64))
 
-    def _view(self, x: Tensor | list[Tensor], rows: np.ndarray) -> View:
+    def _view(self, x: Any, rows: np.ndarray) -> View:
         given = {k: torch.from_numpy(np.ascontiguousarray(v[rows])) for k, v in self.columns.items() if v.dtype.kind in "iufb"}
         return View(x, torch.from_numpy(rows), None, given)
 

@@ -1,6 +1,6 @@
 """What data there can be, apart from everything that needs PyTorch."""
 
-MODALITIES = ("images",)
+MODALITIES: tuple[str, ...] = ("images",)
 KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "a folder of images, at any depth": "PHOTOS/",
     "class folders": "PETS/cat/1.jpg PETS/dog/2.png ... as PETS",

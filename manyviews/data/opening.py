@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         raise InputError(f"--as {modality}: data of this kind cannot be read{hint} There is: {', '.join(MODALITIES)}")
     if isinstance(source, Data):
         return source
+    if modality not in (None, "images"):
+        return as_modality(source, str(modality))
     if isinstance(source, np.ndarray):
         return as_images(arrays.pictures(source, "an array"), {}, [])
     if not isinstance(source, str | Path):
@@ -55,6 +58,8 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         from manyviews.data.builtin import builtin
 
         return builtin()
+    if name.startswith("builtin:"):
+        return as_modality(name, name.removeprefix("builtin:"))
     if name == "fractals" or name.startswith("fractals:"):
         from manyviews.data import fractals
 
@@ -71,7 +76,29 @@ def open_data(source: Any, modality: str | None = None) -> Data:
     if colon and published in PUBLISHED:
         return as_images(*PUBLISHED[published][1](located(place)))
     path = located(name)
+    for other in MODALITIES[1:] if modality is None else ():
+        if getattr(of_modality(other), f"looks_like_{other}")(path):
+            return as_modality(path, other)
     return as_images(*(from_folder(path) if path.is_dir() else from_file(path)))
+
+
+def of_modality(modality: str) -> Any:
+    """The file that reads a modality: `open_NAME(path)`, `looks_like_NAME(path)`, and where there are such, `from_array` and `PUBLISHED` sets."""
+    return importlib.import_module(f"manyviews.data.{modality}")
+
+
+def as_modality(source: Any, modality: str) -> Data:
+    """What is not pictures: a path, a name, `builtin:MODALITY`, or an array. Raises InputError."""
+    if modality not in MODALITIES[1:]:
+        raise InputError(f"no built-in set of {modality!r}; there are builtin, {', '.join(f'builtin:{m}' for m in MODALITIES[1:])}")
+    module = of_modality(modality)
+    if isinstance(source, str | Path):
+        if str(source) == f"builtin:{modality}":
+            return getattr(importlib.import_module(f"manyviews.data.builtin_{modality}"), f"builtin_{modality}")()
+        return getattr(module, f"open_{modality}")(located(str(source)))
+    if not hasattr(module, "from_array"):
+        raise InputError(f"data of type {type(source).__name__} is not understood as {modality}; give a path")
+    return module.from_array(source)
 
 
 def as_images(store: Store, columns: dict[str, np.ndarray], classes: Sequence[str]) -> Data:

@@ -20,9 +20,10 @@ from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.groups import Picture
 from manyviews.nn.distributed import gather
-from manyviews.views.changes import Centre, Crop, Flip, Rotate, Spec
+from manyviews.views.changes import Centre, Crop, Flip, Rotate
 from manyviews.views.images import simclr
-from manyviews.views.policy import Curriculum, Policy, apply
+from manyviews.views.picture import Spec, apply
+from manyviews.views.policy import Curriculum, Policy
 
 GEOMETRIC = (Crop, Centre, Flip, Rotate)
 

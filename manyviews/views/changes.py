@@ -1,4 +1,4 @@
-"""What may change in a picture, as data; `manyviews.views.policy` applies it."""
+"""What may change in a picture, as data; `manyviews.views.picture` applies it."""
 
 from __future__ import annotations
 
@@ -90,11 +90,3 @@ NUMBERS: dict[type, dict[str, int]] = {  # how many random numbers each change t
     Solarize: {"hit": 1},
 }
 Drawn = list[tuple[Change, dict[str, Tensor]]]  # each change with its numbers in [0, 1), (count, views)
-
-
-@dataclasses.dataclass(frozen=True)
-class Spec:
-    """One view: its side in pixels and the changes that make it."""
-
-    size: int
-    changes: tuple[Change, ...]

@@ -21,8 +21,9 @@ from torch import Tensor
 from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.groups import Affine, Picture, matrices
-from manyviews.views.changes import Blur, Change, Grey, Jitter, Rotate, Shuffle, Solarize, Spec
+from manyviews.views.changes import Blur, Change, Grey, Jitter, Rotate, Shuffle, Solarize
 from manyviews.views.images import supervised
+from manyviews.views.picture import Spec
 from manyviews.views.policy import Curriculum, Policy
 
 Stages = tuple[tuple[float, float], ...]  # (until this progress, this share of the side)

@@ -1,4 +1,4 @@
-"""Policies by name: the functions of `manyviews.views.images` that take a size, and the published ones with a file of their own (`views/NAME.py`)."""
+"""Policies by name: the functions of a modality's file (`manyviews.views.images`) that take a size, and the published ones of pictures (`views/NAME.py`)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,26 @@ from typing import Any
 
 import manyviews.views
 from manyviews.errors import InputError
-from manyviews.views import images
+from manyviews.views.policy import Policy
+
+
+def of_modality(modality: str) -> ModuleType:
+    """The file with a modality's policies."""
+    return importlib.import_module(f"manyviews.views.{modality}")
 
 
 @functools.cache
-def policies() -> dict[str, Callable[[int], Any]]:
-    """Name -> function of the side in pixels."""
-    own = [module.name for module in pkgutil.iter_modules(manyviews.views.__path__)]
-    modules = [images, *(importlib.import_module(f"manyviews.views.{name}") for name in own if name not in ("images", "finding"))]
-    return {name: f for module in modules for name, f in vars(module).items() if is_policy(module, name, f)}
+def policies(modality: str = "images") -> dict[str, Callable[[int], Any]]:
+    """Name -> function of the size. A file of its own says with MODALITY whose views it makes, if not those of pictures."""
+    own = [module.name for module in pkgutil.iter_modules(manyviews.views.__path__) if module.name != modality]
+    modules = [of_modality(modality), *(importlib.import_module(f"manyviews.views.{name}") for name in own if name != "finding")]
+    return {
+        name: f
+        for module in modules
+        if module is modules[0] or getattr(module, "MODALITY", "images") == modality
+        for name, f in vars(module).items()
+        if is_policy(module, name, f)
+    }
 
 
 def is_policy(module: ModuleType, name: str, f: Any) -> bool:
@@ -31,8 +42,50 @@ def is_policy(module: ModuleType, name: str, f: Any) -> bool:
     return required == ["size"] and str(f.__annotations__.get("return")) in ("Policy", "Curriculum")
 
 
-def find_policy(name: str, size: int) -> Any:
-    """The policy of that name for views of `size` pixels. Raises InputError."""
-    if name not in policies():
-        raise InputError(f"no views {name!r}; there are {', '.join(policies())}")
-    return policies()[name](size)
+def find_policy(name: str, size: int, modality: str = "images") -> Any:
+    """The policy of that name for views of `size` (pixels of a side, points of a cloud). Raises InputError.
+
+    A policy that a paper gives for pictures alone has an analogue elsewhere: the same roles, filled by the modality's own views.
+    """
+    known = policies(modality)
+    if name in known:
+        return known[name](size)
+    if name in policies():
+        return analogue(policies()[name](64), of_modality(modality), size)
+    raise InputError(f"no views {name!r} of {modality}; there are {', '.join(names(modality))}")
+
+
+def names(modality: str = "images") -> list[str]:
+    """Of everything that `find_policy` finds."""
+    return list(dict.fromkeys([*policies(modality), *policies()]))
+
+
+def analogue(pictures: Any, module: ModuleType, size: int) -> Policy:
+    """The roles of a policy of pictures, filled by the `weak`, `strong`, `local` and `plain` views of a modality.
+
+    A lone view is weak; of several, small crops are local, what is called clean is plain, and all others are strong.
+    """
+
+    def view(role: str) -> Any:
+        if role == "clean":
+            return module.plain(size).specs[0]
+        kind = "local" if role in ("local_crops", "crops") else "weak" if len(pictures.specs) == 1 else "strong"
+        return getattr(module, kind)(size)
+
+    return Policy({role: [view(role)] * len(spec) if isinstance(spec, list) else view(role) for role, spec in pictures.roles.items()})
+
+
+def plain(size: int, modality: str = "images") -> Any:
+    """The policy that shows samples as they are, as view `v`: what evaluation sees."""
+    return of_modality(modality).plain(size)
+
+
+def raw(modality: str = "images") -> Callable[[Any], Any]:
+    """What turns a view into plain numbers, (batch, numbers): what stands for the input itself beside every encoder."""
+    found = getattr(of_modality(modality), "raw", None)
+    return found or flat
+
+
+def flat(view: Any) -> Any:
+    """The numbers of a view, one after the other."""
+    return view.x.flatten(1)

@@ -32,7 +32,8 @@ from manyviews.data.dataset import Data
 from manyviews.errors import InputError
 from manyviews.train.fit import fit
 from manyviews.views import images
-from manyviews.views.policy import Policy, apply
+from manyviews.views.picture import apply
+from manyviews.views.policy import Policy
 
 LEVELS = (0, 100, 200, 300, 400)  # of noise, of 1000, from little foreground to much
 MODEL = "stabilityai/stable-diffusion-2-1-unclip"  # at Hugging Face

@@ -1,6 +1,6 @@
 """Views of pictures: published policies, as data.
 
-A policy says which changes make each view. They are drawn, composed and then applied at once (`manyviews.views.policy`): geometric ones (crop,
+A policy says which changes make each view. They are drawn, composed and then applied at once (`manyviews.views.picture`): geometric ones (crop,
 flip, rotate) are one 3x3 map a sample, photometric ones (brightness, contrast, saturation, hue, greyscale) one colour matrix; then one
 resampling, one blur, one clamp. Solarize, which is not linear, acts after. Hue is a rotation about the grey axis, contrast is about the mean
 grey of the cropped picture.
@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manyviews.counters import Counter  # noqa: F401 (this and the next are what a policy is written with)
-from manyviews.views.changes import Blur, Centre, Change, Crop, Flip, Grey, Jitter, Rotate, Shuffle, Solarize, Spec  # noqa: F401
-from manyviews.views.policy import Policy, apply  # noqa: F401
+from manyviews.views.changes import Blur, Centre, Change, Crop, Flip, Grey, Jitter, Rotate, Shuffle, Solarize  # noqa: F401
+from manyviews.views.picture import Spec, apply  # noqa: F401
+from manyviews.views.policy import Policy
 
 
 def plain(size: int) -> Policy:

@@ -1,37 +1,42 @@
-"""Policies of picture views: draw everything, compose it, then touch the pixels once."""
+"""Policies: which views of a sample a method gets, whatever the samples are."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
-
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from typing import Any, Protocol
 
 from manyviews.contracts import View
 from manyviews.counters import Counter
-from manyviews.groups import Picture
-from manyviews.views.changes import NUMBERS, Blur, Crop, Drawn, Solarize, Spec
-from manyviews.views.composing import compose_colour, compose_geometry
-from manyviews.views.resample import paint, see
+
+
+class Spec(Protocol):
+    """How one view is made: plain data, with equal ones equal. `manyviews.views.picture.Spec` is that of pictures."""
+
+    @property
+    def pixels(self) -> int:
+        """How finely a sample must have been read: of pictures the shorter side, of clouds the points; 0: in full."""
+
+    def apply(self, samples: View, counter: Counter, roles: list[str]) -> list[View]:
+        """For each role the view that `counter` draws; the roles' names keep their randomness apart."""
+
+    def __hash__(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """Which views a method gets, by the names of its `loss`'s parameters: one view, or a list of them."""
 
-    roles: dict[str, Spec | list[Spec]]
+    roles: dict[str, Any]  # a Spec, or a list of them
 
     def __call__(self, samples: View, counter: Counter) -> dict[str, View | list[View]]:
-        alike: dict[Spec, list[str]] = {}
+        alike: dict[Any, list[str]] = {}
         for role, spec in self.roles.items():
             for i, s in enumerate(spec if isinstance(spec, list) else [spec]):
                 alike.setdefault(s, []).append(f"{role}{i}" if isinstance(spec, list) else role)
         made: dict[str, View] = {}
         for s, names in alike.items():
-            made.update(zip(names, apply(s, samples, counter, names), strict=True))
+            made.update(zip(names, s.apply(samples, counter, names), strict=True))
         return {role: [made[f"{role}{i}"] for i in range(len(spec))] if isinstance(spec, list) else made[role] for role, spec in self.roles.items()}
 
     def at(self, progress: float) -> Policy:
@@ -39,14 +44,14 @@ class Policy:
         return self
 
     @property
-    def specs(self) -> list[Spec]:
+    def specs(self) -> list[Any]:
         return [s for spec in self.roles.values() for s in (spec if isinstance(spec, list) else [spec])]
 
     @property
     def pixels(self) -> int:
-        """The shorter side below which a decoded picture would have to be enlarged for the smallest crop."""
-        smallest = [min([c.scale[0] for c in s.changes if isinstance(c, Crop)], default=1.0) for s in self.specs]
-        return max(math.ceil(s.size / math.sqrt(scale)) for s, scale in zip(self.specs, smallest, strict=True))
+        """How finely samples must be read for the view that needs most; 0: in full."""
+        needed = [s.pixels for s in self.specs]
+        return max(needed) if all(needed) else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,56 +64,14 @@ class Curriculum:
         return self.at(1.0)(samples, counter)
 
     @property
-    def roles(self) -> dict[str, Spec | list[Spec]]:
+    def roles(self) -> dict[str, Any]:
         return self.at(1.0).roles
 
     @property
-    def specs(self) -> list[Spec]:
+    def specs(self) -> list[Any]:
         return self.at(1.0).specs
 
     @property
     def pixels(self) -> int:
         """What its end needs, and so its beginning, which shows no more."""
         return self.at(1.0).pixels
-
-
-def apply(spec: Spec, samples: View, counter: Counter, roles: list[str]) -> list[View]:
-    """For each role the view of `samples` that `spec` describes and `counter` draws; the roles' names keep their randomness apart."""
-    count, channels = len(samples), int(samples.x[0].shape[-1])
-    drawn = draw(spec, channels, samples.index, counter, roles)
-    geometry = compose_geometry(spec.size, extents(samples).repeat(len(roles), 1), drawn)
-    lost, threshold = {}, None
-    for change, u in drawn:
-        if isinstance(change, Blur):
-            sigma = change.sigma[0] + (change.sigma[1] - change.sigma[0]) * u["sigma"][0]
-            lost["blur"] = torch.where(u["hit"][0] < change.p, sigma, 0.0)
-        elif isinstance(change, Solarize):
-            lost["solarize"] = (u["hit"][0] < change.p).float()
-            threshold = torch.where(u["hit"][0] < change.p, change.threshold, 2.0)
-    x, mean = see(samples.x, geometry.matrix, spec.size, lost.get("blur"))
-    colour = compose_colour(mean, drawn)
-    x = paint(x, colour, threshold)
-    g = Picture(geometry, colour, lost)
-    parts = [slice(i * count, (i + 1) * count) for i in range(len(roles))]
-    return [View(x[part], samples.index, g[part], samples.given) for part in parts]
-
-
-def draw(spec: Spec, channels: int, index: Int[Tensor, "batch"], counter: Counter, roles: list[str]) -> Drawn:
-    """The random numbers of all changes, (count, roles * batch): those of the first role come first."""
-    names = [(i, name, number or channels) for i, change in enumerate(spec.changes) for name, number in NUMBERS[type(change)].items()]
-    counts = {f"{role}/{i}/{name}": number for role in roles for i, name, number in names}
-    drawn: Drawn = [(change, {}) for change in spec.changes]
-    if names:
-        u = counter.uniforms(counts, index)
-        u = u.view(len(roles), -1, len(index)).transpose(0, 1).reshape(-1, len(roles) * len(index))
-        for (i, name, _), numbers in zip(names, u.split([number for *_, number in names]), strict=True):
-            drawn[i][1][name] = numbers
-    return drawn
-
-
-def extents(samples: View) -> Float[Tensor, "batch 2"]:
-    """Width and height of each picture, in pixels."""
-    if isinstance(samples.x, Tensor):
-        height, width = samples.x.shape[1:3]
-        return torch.tensor([[width, height]], device=samples.index.device).float().expand(len(samples), 2)
-    return torch.tensor([[a.shape[1], a.shape[0]] for a in samples.x], device=samples.index.device).float()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from manyviews.views.changes import Centre, Crop, Flip, Grey, Jitter, Spec
+from manyviews.views.changes import Centre, Crop, Flip, Grey, Jitter
+from manyviews.views.picture import Spec
 from manyviews.views.policy import Policy
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from manyviews.views.changes import Centre, Crop, Flip, Grey, Jitter, Rotate, Spec
+from manyviews.views.changes import Centre, Crop, Flip, Grey, Jitter, Rotate
+from manyviews.views.picture import Spec
 from manyviews.views.policy import Policy
 
 

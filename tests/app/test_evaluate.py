@@ -38,7 +38,7 @@ def test_every_measurement_has_all_three_columns_and_an_interval_around_it(run: 
         assert any(m.startswith(start) for m in measures[0]), start
     assert all(0 <= s.low <= s.value <= s.high <= 1 for row in found.scores.values() for s in row.values())
     assert found.scores["raw input"]["linear"].value > 0.8, "colour alone tells these three classes apart"
-    assert "95" not in found.table() and found.table().splitlines()[0].split() == ["trained", "untrained", "raw", "input"]
+    assert "95 %" not in found.table() and found.table().splitlines()[0].split() == ["trained", "untrained", "raw", "input"]
 
 
 def test_the_same_question_has_the_same_answer_and_lies_in_the_runs_folder(run: Path, pictures: Path) -> None:

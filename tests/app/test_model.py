@@ -98,8 +98,8 @@ def test_a_file_of_others_points_to_weights(saved, tmp_path):
 def test_a_header_that_is_not_understood_says_which_part(saved, tmp_path):
     with pytest.raises(InputError, match=r"size \('32'\), channels missing or not understood"):
         load(with_header(saved, {"architecture": "resnet_micro", "size": "32"}, tmp_path / "other.safetensors"))
-    with pytest.raises(InputError, match=r"other.safetensors: no encoder 'resnet_nano'; the nearest are"):
-        load(with_header(saved, {"architecture": "resnet_nano", "size": 32, "channels": 3}, tmp_path / "other.safetensors"))
+    with pytest.raises(InputError, match=r"other.safetensors: no encoder 'resnet_pico'; the nearest are"):
+        load(with_header(saved, {"architecture": "resnet_pico", "size": 32, "channels": 3}, tmp_path / "other.safetensors"))
 
 
 def test_tensors_of_other_shapes_are_listed(saved, tmp_path):

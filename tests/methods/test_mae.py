@@ -11,12 +11,17 @@ from manyviews.contracts import Features, Tokens, View
 from manyviews.counters import Counter
 from manyviews.errors import InputError
 from manyviews.methods.mask.mae import MAE
+from manyviews.nn.masking import hide
 
 
 def make(seed: int = 0, **options: object) -> MAE:
     method = MAE(tiny_vit(seed), **{"dim": 16, "depth": 2, "heads": 2, **options})
     method.counter = Counter(1, 2)
     return method
+
+
+def hidden_of(method: MAE, tokens: Tokens, index: torch.Tensor):
+    return hide(tokens, method.counter.order("mask", index, tokens.x.shape[1]), method.mask_ratio)
 
 
 def view(batch: int = 6) -> View:
@@ -27,7 +32,7 @@ def view(batch: int = 6) -> View:
 def test_the_loss_is_the_mean_squared_error_of_hidden_patches_alone(norm_pix_loss: bool) -> None:
     method, v = make(norm_pix_loss=norm_pix_loss), view()
     tokens = method.encoder.tokenize(v)
-    visible, rows, hidden = method.hide(tokens, v.index)
+    visible, rows, hidden = hidden_of(method, tokens, v.index)
     prediction = method.decode(method.encoder.encode(visible), rows, hidden, tokens)
     slow, count = 0.0, 0
     for n in range(6):
@@ -48,18 +53,18 @@ def test_the_loss_is_the_mean_squared_error_of_hidden_patches_alone(norm_pix_los
 def test_the_encoder_sees_a_quarter_of_the_patches_and_not_a_pixel_of_the_others() -> None:
     method, v = make(), view()
     tokens = method.encoder.tokenize(v)
-    visible, rows, hidden = method.hide(tokens, v.index)
+    visible, rows, hidden = hidden_of(method, tokens, v.index)
     assert visible.x.shape[1] == 4 and hidden.sum(1).eq(12).all() and not hidden.gather(1, rows).any()
     mask = hidden.view(6, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3)
     other = View(torch.where(mask, torch.rand_like(v.x), v.x), v.index)
-    again, _, _ = method.hide(method.encoder.tokenize(other), v.index)
+    again, _, _ = hidden_of(method, method.encoder.tokenize(other), v.index)
     torch.testing.assert_close(method.encoder.encode(again).whole, method.encoder.encode(visible).whole)
 
 
 def test_the_prediction_of_a_hidden_patch_does_not_come_from_the_patch() -> None:
     method, v = make(), view(1)
     tokens = method.encoder.tokenize(v)
-    _, rows, hidden = method.hide(tokens, v.index)
+    _, rows, hidden = hidden_of(method, tokens, v.index)
     x = tokens.x.detach().requires_grad_(True)
     again = dataclasses.replace(tokens, x=x)
     method.decode(method.encoder.encode(again.select(rows)), rows, hidden, again).sum().backward()
@@ -70,7 +75,7 @@ def test_the_prediction_of_a_hidden_patch_does_not_come_from_the_patch() -> None
 def test_the_decoder_gets_each_visible_part_at_its_own_place_and_the_mask_token_elsewhere() -> None:
     method, v = make(), view()
     tokens = method.encoder.tokenize(v)
-    visible, rows, hidden = method.hide(tokens, v.index)
+    visible, rows, hidden = hidden_of(method, tokens, v.index)
     features = method.encoder.encode(visible)
     seen = {}
     with patch.object(method.decoder, "forward", lambda t, exists: seen.update(t=t) or t):
@@ -87,17 +92,17 @@ def test_the_decoder_gets_each_visible_part_at_its_own_place_and_the_mask_token_
 
 def test_masks_depend_on_the_sample_and_the_step_and_on_nothing_else() -> None:
     method, v = make(), view()
-    _, _, hidden = method.hide(method.encoder.tokenize(v), v.index)
-    _, _, back = method.hide(method.encoder.tokenize(View(v.x.flip(0), v.index.flip(0))), v.index.flip(0))
+    _, _, hidden = hidden_of(method, method.encoder.tokenize(v), v.index)
+    _, _, back = hidden_of(method, method.encoder.tokenize(View(v.x.flip(0), v.index.flip(0))), v.index.flip(0))
     assert torch.equal(back.flip(0), hidden) and not torch.equal(hidden[0], hidden[1])
     method.counter = Counter(1, 3)
-    assert not torch.equal(method.hide(method.encoder.tokenize(v), v.index)[2], hidden)
+    assert not torch.equal(hidden_of(method, method.encoder.tokenize(v), v.index)[2], hidden)
 
 
 def test_every_patch_is_hidden_equally_often() -> None:
     method = make()
     tokens = Tokens(torch.zeros(4000, 16, 1), torch.zeros(4000, 16, 2))
-    often = method.hide(tokens, torch.arange(4000))[2].float().mean(0)
+    often = hidden_of(method, tokens, torch.arange(4000))[2].float().mean(0)
     assert (often - 0.75).abs().max() < 0.03
 
 
@@ -106,7 +111,7 @@ def test_padded_tokens_are_neither_seen_nor_predicted_nor_felt() -> None:
     tokens = method.encoder.tokenize(v)
     exists = torch.arange(16)[None] < torch.tensor([16, 12, 8, 4, 3, 1])[:, None]
     padded = dataclasses.replace(tokens, exists=exists)
-    visible, _, hidden = method.hide(padded, v.index)
+    visible, _, hidden = hidden_of(method, padded, v.index)
     assert visible.exists.sum(1).tolist() == [4, 3, 2, 1, 1, 1]
     assert hidden.sum(1).tolist() == [12, 9, 6, 3, 2, 0] and not (hidden & ~exists).any()
 
@@ -141,7 +146,7 @@ def test_the_papers_decoder_is_the_default() -> None:
 def test_with_almost_nothing_hidden_the_encoder_sees_almost_the_plain_picture() -> None:
     method, v = make(mask_ratio=0.01), view()
     tokens = method.encoder.tokenize(v)
-    visible, _, hidden = method.hide(tokens, v.index)
+    visible, _, hidden = hidden_of(method, tokens, v.index)
     assert hidden.sum(1).eq(1).all()
     features: Features = method.encoder.encode(visible)
     assert features.parts.shape[1] == 15

@@ -16,9 +16,10 @@ from torch import Tensor
 from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.views.bss import Styled, bss, fourier, restyle, styled
-from manyviews.views.changes import Centre, Spec
+from manyviews.views.changes import Centre
 from manyviews.views.efficient_train import LowFrequency, easy_first
 from manyviews.views.images import dino, mae, simclr
+from manyviews.views.picture import Spec
 from manyviews.views.policy import Policy
 
 SIZE = 12

@@ -16,7 +16,7 @@ from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.data.opening import open_data
 from manyviews.train.fit import fit
-from manyviews.views.changes import Crop, Flip, Jitter, Rotate, Solarize, Spec
+from manyviews.views.changes import Crop, Flip, Jitter, Rotate, Solarize
 from manyviews.views.efficient_train import (
     EFFICIENT_TRAIN,
     LowFrequency,
@@ -30,6 +30,7 @@ from manyviews.views.efficient_train import (
     weaker,
 )
 from manyviews.views.images import dino, simclr
+from manyviews.views.picture import Spec
 from manyviews.views.policy import Policy
 
 

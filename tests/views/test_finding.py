@@ -22,7 +22,7 @@ def test_the_policies_are_the_functions_that_take_a_size_and_return_one():
 
 def test_a_policy_is_found_by_name_and_a_wrong_name_lists_them():
     assert find_policy("simclr", 32) == images.simclr(32)
-    with pytest.raises(InputError, match="no views 'simclear'; there are plain, simclr"):
+    with pytest.raises(InputError, match="no views 'simclear' of images; there are plain, simclr"):
         find_policy("simclear", 32)
 
 

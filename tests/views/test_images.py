@@ -16,7 +16,8 @@ from manyviews.counters import Counter
 from manyviews.groups import Picture
 from manyviews.views import images
 from manyviews.views import resample as module
-from manyviews.views.changes import Blur, Centre, Change, Crop, Flip, Grey, Jitter, Rotate, Shuffle, Solarize, Spec
+from manyviews.views.changes import Blur, Centre, Change, Crop, Flip, Grey, Jitter, Rotate, Shuffle, Solarize
+from manyviews.views.picture import Spec
 from manyviews.views.policy import Policy
 from manyviews.views.resample import blur, resample
 

@@ -13,7 +13,7 @@ from manyviews.data.dataset import Data
 from manyviews.data.derive import cached
 from manyviews.data.opening import open_data
 from manyviews.data.splits import split
-from manyviews.views import images
+from manyviews.views.finding import find_policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +46,14 @@ class Arena:
         if self.prepare is not None:
             train, test = self.prepare(train, "train"), self.prepare(test, "test")
         train, test = some(train, self.rows), some(test, self.test)
-        pixels = images.simclr(size).pixels if size <= 64 else 2 * size
+        pixels = finest(size, train.modality)
         train, test = (kept(part.reduced(pixels)) for part in (train, test))
         return train, some(train, self.train), test
+
+
+def finest(size: int, modality: str) -> int:
+    """How finely samples are kept for views of `size`: what usual views need."""
+    return find_policy("simclr", size, modality).pixels if modality != "images" or size <= 64 else 2 * size
 
 
 def some(data: Data, count: int) -> Data:

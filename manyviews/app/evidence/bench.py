@@ -25,8 +25,7 @@ from manyviews.evaluate.knn import knn
 from manyviews.evaluate.linear import linear
 from manyviews.evaluate.scores import Labelled
 from manyviews.train.fit import fit
-from manyviews.views import images
-from manyviews.views.finding import find_policy
+from manyviews.views.finding import find_policy, plain, raw
 
 RECIPE = ("views", "optimizer", "weight_decay", "warmup", "clip", "schedule")  # words that replace a recipe's fields
 
@@ -42,12 +41,12 @@ class Untrained(Method):
 class Raw(Encoder):
     """The input itself."""
 
-    def __init__(self, dim: int):
+    def __init__(self, modality: str):
         super().__init__()
-        self.dim = dim
+        self.dim, self.numbers = 0, raw(modality)  # as many as the input has
 
     def forward(self, view: View) -> Tensor:
-        return view.x.flatten(1)
+        return self.numbers(view)
 
 
 @dataclasses.dataclass
@@ -69,11 +68,11 @@ class Bench:
 
     def encoder(self, name: str = "") -> Encoder:
         """Untrained, with weights that the seed alone decides."""
-        return build_encoder(name or str(self.words["encoder"]), 3, self.size, seed=self.seed)
+        return build_encoder(name or str(self.words["encoder"]), self.train.channels or 3, self.size, seed=self.seed, form=self.train.form)
 
     def untrained(self) -> Method:
         if self.words["method"] == "raw":
-            return Untrained(Raw(3 * self.size**2))
+            return Untrained(Raw(self.train.modality))
         return Untrained(self.encoder()).to(self.device)
 
     def pretrain(self, data: Data | None = None, encoder: Encoder | None = None, **changes: Any) -> Method:
@@ -97,7 +96,7 @@ class Bench:
             main = stage.trainable is method
             own, lr, count = (recipe, words.get("lr"), steps) if main else (stage.trainable.recipe, None, max(1, round(stage.share * steps)))
             for _ in fit(
-                stage.trainable, stage.data, find_policy(own.views, self.size), steps=count, batch=batch, recipe=own, lr=lr, seed=self.seed,
+                stage.trainable, stage.data, find_policy(own.views, self.size, data.modality), steps=count, batch=batch, recipe=own, lr=lr, seed=self.seed,
                 fabric=self.fabric, threads=self.threads, channels_last=True,
             ):  # fmt: skip
                 pass
@@ -116,7 +115,7 @@ class Bench:
     def features(self, encoder: Callable[[View], Tensor], data: Data) -> Labelled:
         """Of plain views, with labels."""
         order = np.array_split(np.arange(len(data)), -(-len(data) // 256))
-        x, index = extract(encoder, data.batches(order, self.threads), images.plain(self.size), self.device)
+        x, index = extract(encoder, data.batches(order, self.threads), plain(self.size, data.modality), self.device)
         assert data.labels is not None
         return Labelled(x, torch.from_numpy(data.labels)[index].long(), len(data.classes))
 

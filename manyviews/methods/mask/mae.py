@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from manyviews.contracts import Encoder, Features, Method, Recipe, Terms, Tokens, View
 from manyviews.errors import InputError
 from manyviews.nn.distributed import average
+from manyviews.nn.masking import hide, put_back
 from manyviews.nn.positions import sincos
 from manyviews.nn.transformer import Transformer, initialise
 
@@ -46,35 +47,19 @@ class MAE(Method):
 
     def loss(self, v: View) -> Terms:
         tokens = self.encoder.tokenize(v)
-        visible, rows, hidden = self.hide(tokens, v.index)
+        order = self.counter.order("mask", v.index, tokens.x.shape[1])
+        visible, rows, hidden = hide(tokens, order, self.mask_ratio)
         prediction = self.decode(self.encoder.encode(visible), rows, hidden, tokens)
         assert tokens.content is not None
         error = self.encoder.content_error(prediction, self.target(tokens.content))
         return {"reconstruction": (error * hidden).sum() / average(hidden.sum().float()).clamp(min=1)}
-
-    def hide(self, tokens: Tokens, index: Int[Tensor, "batch"]) -> tuple[Tokens, Int[Tensor, "batch kept"], Bool[Tensor, "batch tokens"]]:
-        """The tokens that stay, the rows they had, and which ones are gone. Each sample keeps its share of those that exist, at least one."""
-        n = tokens.x.shape[1]
-        order = self.counter.order("mask", index, n)
-        if tokens.exists is None:
-            rows = order[:, : max(1, int(n * (1 - self.mask_ratio)))]
-            return tokens.select(rows), rows, torch.ones_like(order, dtype=torch.bool).scatter(1, rows, False)
-        order = order.gather(1, (~tokens.exists.gather(1, order)).int().sort(dim=1, stable=True).indices)  # padding last
-        keep = (tokens.exists.sum(1) * (1 - self.mask_ratio)).long().clamp(min=1)
-        rank = order.argsort(1)
-        rows = order[:, : max(1, int(n * (1 - self.mask_ratio)))]
-        visible = tokens.select(rows)
-        kept = torch.arange(rows.shape[1], device=rows.device) < keep[:, None]
-        return Tokens(visible.x, visible.where, visible.content, kept, visible.parent, visible.extent), rows, tokens.exists & (rank >= keep[:, None])
 
     def decode(
         self, features: Features, rows: Int[Tensor, "batch kept"], hidden: Bool[Tensor, "batch tokens"], tokens: Tokens
     ) -> Float[Tensor, "batch tokens width"]:
         """A prediction of the content of every token, from the features of the visible ones."""
         parts = self.embed(features.parts)
-        full = self.mask_token.to(parts.dtype).expand(*hidden.shape, -1)
-        full = full.scatter(1, rows[..., None].expand_as(parts), parts)
-        full = torch.where(hidden[..., None], self.mask_token.to(parts.dtype), full) + sincos(tokens.where, full.shape[-1])
+        full = put_back(parts, rows, hidden, self.mask_token) + sincos(tokens.where, parts.shape[-1])
         whole = self.embed(features.whole)[:, None].to(full.dtype)
         exists = None if tokens.exists is None else nn.functional.pad(tokens.exists, (1, 0), value=True)
         return self.predict(self.decoder(torch.cat([whole, full], 1), exists)[:, 1:])

@@ -1,0 +1,34 @@
+"""Encoders of point clouds, by name. They take clouds of `size` points with `channels` numbers each, coordinates first."""
+
+from __future__ import annotations
+
+from manyviews.contracts import Encoder
+
+SIZE = 1024  # points, where nothing is said
+
+
+def point_transformer(channels: int = 3, size: int = SIZE) -> Encoder:
+    """Groups of neighbours under a transformer of 12 blocks, 384 wide (Point-BERT, Point-MAE): 22 million parameters."""
+    from manyviews.backbones.point_transformer import grouped
+
+    return grouped(channels, 384, 12, 6, *groups(size))
+
+
+def point_transformer_micro(channels: int = 3, size: int = SIZE) -> Encoder:
+    """Groups of neighbours under a transformer of 4 blocks, 96 wide: for a CPU in minutes."""
+    from manyviews.backbones.point_transformer import grouped
+
+    return grouped(channels, 96, 4, 3, *groups(size, 32))
+
+
+def groups(size: int, most: int = 64) -> tuple[int, int]:
+    """How many groups, and of how many points each: twice as many in all as there are points, as in the papers' 64 of 32 for 1,024."""
+    count = max(4, min(most, size // 16))
+    return count, max(4, min(32, 2 * size // count))
+
+
+def natural(size: int) -> str:
+    """What this machine can train."""
+    import torch
+
+    return "point_transformer" if torch.cuda.is_available() else "point_transformer_micro"
