@@ -144,6 +144,26 @@ class Picture:
         return Picture(self.geometry.to(device, **options), self.colour.to(device, **options) if self.colour is not None else None, lost)
 
 
+def rotations_about(axis: int, angle: Float[Tensor, "batch"]) -> Float[Tensor, "batch 3 3"]:
+    """Rotations by `angle` (radians) about a coordinate axis, from the next axis to the one after it."""
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    out = torch.eye(3, device=angle.device).repeat(len(angle), 1, 1)
+    out[:, i, i], out[:, j, j] = angle.cos(), angle.cos()
+    out[:, i, j], out[:, j, i] = -angle.sin(), angle.sin()
+    return out
+
+
+def rotations_from(quaternion: Float[Tensor, "batch 4"]) -> Float[Tensor, "batch 3 3"]:
+    """Rotations of quaternions (w, x, y, z) of any length; of normal numbers uniform on SO(3)."""
+    w, x, y, z = torch.nn.functional.normalize(quaternion, dim=1).unbind(1)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
 def matrices(rows: list[list[Tensor | float | int]], like: Tensor) -> Float[Tensor, "batch n m"]:
     """(batch, n, m) matrices from a nested list of numbers and (batch,) tensors."""
     out = like.new_zeros(len(like), len(rows), len(rows[0]))

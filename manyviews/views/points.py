@@ -20,7 +20,7 @@ from torch import Tensor
 
 from manyviews.contracts import View
 from manyviews.counters import Counter
-from manyviews.groups import Affine, Picture
+from manyviews.groups import Affine, Picture, rotations_about, rotations_from
 from manyviews.views.policy import Policy
 
 
@@ -161,10 +161,10 @@ def geometric(change: Change, counter: Counter, name: str, index: Int[Tensor, "b
     """The element of the affine group that a change draws; None for what is no map of points."""
     if isinstance(change, Turn):
         if change.axis is None:
-            rotation = haar(counter.normal(name, index, 4))
+            rotation = rotations_from(counter.normal(name, index, 4))
             return homogeneous(rotation, rotation=rotation)
         angle = (2 * counter.uniform(name, index) - 1) * change.angle
-        return homogeneous(about(change.axis, angle), angle=angle)
+        return homogeneous(rotations_about(change.axis, angle), angle=angle)
     if isinstance(change, Scale):
         factor = change.low + (change.high - change.low) * counter.uniform(name, index, 3 if change.each else 1).expand(-1, 3)
         return homogeneous(torch.diag_embed(factor), factor=factor)
@@ -184,26 +184,6 @@ def homogeneous(linear: Float[Tensor, "batch 3 3"], **parameters: Tensor) -> Aff
     matrix = torch.eye(4, device=linear.device).repeat(len(linear), 1, 1)
     matrix[:, :3, :3] = linear
     return Affine(matrix, parameters)
-
-
-def about(axis: int, angle: Float[Tensor, "batch"]) -> Float[Tensor, "batch 3 3"]:
-    """Rotations about a coordinate axis, from the next axis to the one after it."""
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    out = torch.eye(3, device=angle.device).repeat(len(angle), 1, 1)
-    out[:, i, i], out[:, j, j] = angle.cos(), angle.cos()
-    out[:, i, j], out[:, j, i] = -angle.sin(), angle.sin()
-    return out
-
-
-def haar(normal: Float[Tensor, "batch 4"]) -> Float[Tensor, "batch 3 3"]:
-    """Uniform rotations from the directions of four normal numbers, read as quaternions (w, x, y, z)."""
-    w, x, y, z = torch.nn.functional.normalize(normal, dim=1).unbind(1)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
 def dropped(

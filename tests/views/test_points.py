@@ -7,6 +7,7 @@ import torch
 
 from manyviews.contracts import View
 from manyviews.counters import Counter
+from manyviews.groups import rotations_about, rotations_from
 from manyviews.views import points
 from manyviews.views.finding import find_policy, names
 from manyviews.views.points import Cloud, Crop, CutOut, Jitter, Mirror, Scale, Shift, Turn
@@ -39,7 +40,7 @@ def test_g_takes_the_samples_points_to_the_views(change: points.Change):
 
 
 def test_rotations_are_rotations_and_haar_ones_have_no_favourite_direction():
-    r = points.haar(torch.randn(20000, 4, generator=torch.Generator().manual_seed(1)))
+    r = rotations_from(torch.randn(20000, 4, generator=torch.Generator().manual_seed(1)))
     assert torch.allclose(r @ r.mT, torch.eye(3).expand_as(r), atol=1e-5) and torch.allclose(torch.linalg.det(r), torch.ones(20000), atol=1e-5)
     assert float(r.mean(0).abs().max()) < 0.02
     assert abs(float(r.diagonal(dim1=1, dim2=2).sum(1).square().mean()) - 1) < 0.05  # the character of the standard representation has norm 1
@@ -49,7 +50,7 @@ def test_a_turn_about_the_vertical_keeps_heights_and_takes_z_to_x():
     v = samples()
     plain, seen = one(Cloud(200, (), even=True), v), one(Cloud(200, (Turn(1),), even=True), v)
     assert torch.allclose(plain.x[..., 1], seen.x[..., 1], atol=1e-5)
-    quarter = points.about(1, torch.tensor([math.pi / 2]))
+    quarter = rotations_about(1, torch.tensor([math.pi / 2]))
     assert torch.allclose(quarter[0] @ torch.tensor([0.0, 0, 1]), torch.tensor([1.0, 0, 0]), atol=1e-6)
 
 
@@ -68,7 +69,7 @@ def test_a_crop_keeps_the_nearest_points_to_one_of_them_and_says_how_much_was_lo
     left, share = points.dropped(Crop(0.25, 0.25), v.x, torch.ones(3, 400, dtype=torch.bool), Counter(0, 0), "a", v.index)
     assert left.sum(1).tolist() == [100] * 3 and share.tolist() == [0.75] * 3
     for x, kept in zip(v.x, left, strict=True):
-        assert any(bool((torch.cdist(x[i : i + 1], x)[0][kept].max() <= torch.cdist(x[i : i + 1], x)[0][~kept].min())) for i in range(400))
+        assert any(bool(torch.cdist(x[i : i + 1], x)[0][kept].max() <= torch.cdist(x[i : i + 1], x)[0][~kept].min()) for i in range(400))
 
 
 def test_a_cut_out_removes_the_nearest_points_and_never_all():
