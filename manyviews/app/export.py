@@ -38,11 +38,11 @@ class Graph(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim"]:
+    def forward(self, x: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch dim"]:
         return self.encoder(View(x, torch.arange(x.shape[0], device=x.device)))
 
 
-Pictures = Float[Tensor, "batch channels height width"]
+Pictures = Float[Tensor, "batch *shape"]
 Reloaded = Callable[[Tensor], Tensor]
 
 
@@ -71,7 +71,7 @@ def export(reference: str | Path | Model, to: str, out: str | Path | None = None
     with whole(path, folder=to == "timm") as temporary:
         worst = compare(model, WRITERS[to](model, temporary), to)
     if say:
-        shape = f"(batch, {model.channels}, {model.size}, {model.size})"
+        shape = f"(batch, {', '.join(map(str, shape_of(model)))})"
         say(f"{path}: {model.architecture}, loaded again and compared: embeddings of random pictures differ by at most {worst:.1g}")
         say(f"input: {USES[to].format(shape=shape, path=path)}")
     return path
@@ -91,6 +91,15 @@ def check_timm(model: Model) -> list[str]:
     if (getattr(getattr(model.encoder, "model", None), "pretrained_cfg", None) or {}).get("architecture"):
         return []
     return [f"timm has no {model.architecture}, so it could not load the weights; use --to safetensors for manyviews, --to onnx or torchscript for others"]
+
+
+def shape_of(model: Model) -> tuple[int, ...]:
+    """Of one sample as the encoder eats it. Raises InputError for modalities whose samples are no single array."""
+    n, c = model.size, model.channels
+    shapes = {"images": (c, n, n), "renders": (c, n, n), "points": (n, c), "volumes": (c, n, n, n), "video": (c, 8, n, n)}
+    if model.modality not in shapes:
+        raise InputError(f"encoders of {model.modality} are exported as safetensors alone: what they eat is no single array")
+    return shapes[model.modality]
 
 
 def default_path(reference: str | Path | Model, model: Model, to: str) -> Path:
@@ -149,7 +158,7 @@ def compare(model: Model, reloaded: Reloaded, to: str) -> float:
 
 def pictures(model: Model, batch: int) -> Pictures:
     """Random pictures, the same ones each time."""
-    x = torch.rand(batch, model.channels, model.size, model.size, generator=torch.Generator().manual_seed(batch))
+    x = torch.rand(batch, *shape_of(model), generator=torch.Generator().manual_seed(batch))
     return x.to(model.device)
 
 
@@ -215,7 +224,7 @@ def write_timm(model: Model, folder: Path) -> Reloaded:
 
     inner: nn.Module = model.encoder.model  # type: ignore[assignment]
     stats = {name: [float(v) for v in tensor.expand(model.channels, 1, 1).flatten()] for name, tensor in model.normalisation().items()}
-    side = (model.channels, model.size, model.size)
+    side = shape_of(model)
     save_for_hf(inner, str(folder), safe_serialization=True, data_config={"input_size": side, "crop_pct": 1.0, **stats})
     if not model.name.startswith("timm:"):
         disown(folder / "config.json")

@@ -21,6 +21,7 @@ from manyviews.backbones.building import build_encoder, modality_of
 from manyviews.backbones.pretrained import default_size, listed, load_weights, normalise_as, read_tensors, timm_pretrained
 from manyviews.contracts import Encoder, View
 from manyviews.data.dataset import Data
+from manyviews.data.opening import of_modality, open_data
 from manyviews.errors import InputError
 from manyviews.evaluate.features import extract
 from manyviews.views.finding import plain
@@ -56,19 +57,31 @@ class Model:
         x, index = extract(self.encoder, data.in_channels(self.channels).reduced(max(data.pixels, policy.pixels)).batches(order, threads), policy, self.device)
         return x, index.numpy()
 
-    def __call__(self, pictures: Any) -> np.ndarray:
-        """Embeddings of pictures: a list of paths, PIL images or uint8 arrays. Raises Unreadable."""
-        from manyviews.data.images import decode, to_channels
+    def __call__(self, samples: Any) -> np.ndarray:
+        """Embeddings of samples: a list of paths, of PIL images or of arrays as the modality's reader gives them (pictures: uint8). Raises Unreadable."""
+        if isinstance(samples, str | Path):
+            samples = [samples]
+        read = [self.read(sample) for sample in samples]
+        if self.modality == "images":
+            from manyviews.data.images import to_channels
 
-        def read(picture: Any) -> np.ndarray:
-            raw = Path(picture).read_bytes() if isinstance(picture, str | Path) else np.asarray(picture)
-            return to_channels(decode(raw), self.channels)
-
-        if isinstance(pictures, str | Path):
-            pictures = [pictures]
-        samples = [torch.from_numpy(np.ascontiguousarray(read(p))) for p in pictures]
-        features, _ = extract(self.encoder, (View([s], torch.tensor([i])) for i, s in enumerate(samples)), self.policy, self.device)
+            read = [to_channels(sample, self.channels) for sample in read]
+        held = (s if not isinstance(s, np.ndarray) else torch.from_numpy(np.ascontiguousarray(s)) for s in read)
+        features, _ = extract(self.encoder, (View(self.batch(s), torch.tensor([i])) for i, s in enumerate(held)), self.policy, self.device)
         return features.numpy()
+
+    def batch(self, sample: Any) -> Any:
+        """One sample as a View holds it."""
+        collate = getattr(of_modality(self.modality), "collate", None)
+        return [sample] if collate is None else collate([sample])
+
+    def read(self, sample: Any) -> Any:
+        """A sample by path, or as it is. Raises Unreadable."""
+        if self.modality == "images":
+            from manyviews.data.images import decode
+
+            return decode(Path(sample).read_bytes() if isinstance(sample, str | Path) else np.asarray(sample))
+        return open_data(sample, self.modality).in_channels(self.channels)[0] if isinstance(sample, str | Path) else sample
 
     def untrained(self) -> Model:
         """The same architecture with new weights: the baseline that every number stands beside."""

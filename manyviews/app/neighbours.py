@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image, ImageDraw, ImageFont
 
+from manyviews.app.drawing import drawn
 from manyviews.app.embed import Vectors, read_vectors
 from manyviews.app.model import Model, load
 from manyviews.app.thumbnails import Originals, thumbnail
 from manyviews.data.dataset import Unreadable
-from manyviews.data.images import decode
 from manyviews.errors import InputError
 from manyviews.train.checkpoint import atomic
 
@@ -79,8 +79,10 @@ def neighbours(vectors: str | Path | Vectors, photo: str | Path, k: int = 12, ru
                 f"no picture {str(photo)!r}: it is neither a file nor the path of one of the {len(vectors):,} samples of {vectors.path or 'the vectors'}"
             )
         try:
-            picture: np.ndarray | None = decode(file.read_bytes())
-            query = encoder_of(vectors, run)([picture])[0]
+            model = encoder_of(vectors, run)
+            sample = model.read(file)
+            picture: np.ndarray | None = drawn(sample, model.modality)
+            query = model([sample])[0]
         except (Unreadable, OSError) as error:
             raise InputError(f"{photo} cannot be read: {error}") from None
         if not np.isfinite(query).all():

@@ -192,6 +192,8 @@ def complete(options: Options, data: Data, reasons: list[str]) -> Options:
     """Everything that was left open, decided; `reasons` grows by what a person may want to know."""
     from manyviews.app.launch import from_outside
 
+    if options.modality == "renders" and not options.data.startswith("renders:"):  # pictures from here on, of this folder of meshes
+        options.data = f"renders:{Path(options.data).expanduser().absolute() if Path(options.data).expanduser().exists() else options.data}"
     for name in ("data", "weights"):  # run.json must be understood from any folder
         path = getattr(options, name) and Path(getattr(options, name)).expanduser()
         if path and path.exists():

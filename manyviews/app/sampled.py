@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from manyviews.analyze.saliency import saliency
+from manyviews.app.drawing import drawn
 from manyviews.app.model import Model
 from manyviews.app.probe import FLAT
 from manyviews.app.thumbnails import sprite, thumbnail
@@ -45,8 +46,6 @@ class Sampled:
 
 def sample(model: Model, data: Data, most: int, seed: int) -> Sampled:
     """Up to `most` readable samples and what each encoder makes of them; fewer of large pictures where there is no GPU."""
-    if data.modality != "images":
-        raise InputError(f"the page shows maps, neighbours and saliency of images; this is a set of {data.modality}")
     split = data.columns.get("split")
     rows, kind = np.arange(len(data)), "samples"
     for name in ("test", "validation"):
@@ -78,14 +77,14 @@ def raw(data: Data, model: Model) -> Float[Tensor, "rows numbers"]:
 
 def pictures(model: Model, s: Sampled, seed: int) -> dict[str, Any]:
     """Everything on the page that shows samples: the map, the rows of neighbours, the saliency maps, and their sprites."""
-    side = 32 if min(s.data[0].shape[:2]) <= 40 else 64
-    tiles = [thumbnail(s.data[i], side) for i in range(len(s.data))]
+    shown = [drawn(s.data[i], model.modality) for i in range(len(s.data))]
+    side = 32 if min(shown[0].shape[:2]) <= 40 else 64
+    tiles = [thumbnail(a, side) for a in shown]
     found = {who: neighbours(x, x, NEAREST + 1) for who, x in s.features.items()}
     rows = {who: without_self(index.numpy(), NEAREST) for who, (_, index) in found.items()}
     queries = spread(s, QUERIES, seed)
-    shown_in = spread(s, SALIENT, seed + 1)
-    salient, how = saliency_tiles(model, s, shown_in, LIT)
     return {
+        **(salient_part(model, s, seed) if model.modality == "images" else {}),
         "samples": {"count": len(s.data), "kind": s.kind, "described": s.data.describe(), "names": s.names, "classes": s.classes},
         "labels": None if s.labels is None else [int(label) for label in s.labels],
         "sprite": sprite(tiles, side, 1_400_000),
@@ -93,8 +92,14 @@ def pictures(model: Model, s: Sampled, seed: int) -> dict[str, Any]:
         "collapsed": {who: spread_of(s.features[who]) < FLAT for who in ("trained", "untrained")},
         "neighbours": {"queries": queries, **{who: rows[who][queries].tolist() for who in ("trained", "untrained")}},
         "figures": figures(s, rows),
-        "saliency": {**sprite(salient, LIT, 400_000), "samples": shown_in, "measure": how},
     }
+
+
+def salient_part(model: Model, s: Sampled, seed: int) -> dict[str, Any]:
+    """What the page shows of pictures alone."""
+    chosen = spread(s, SALIENT, seed + 1)
+    tiles, how = saliency_tiles(model, s, chosen, LIT)
+    return {"saliency": {**sprite(tiles, LIT, 400_000), "samples": chosen, "measure": how}}
 
 
 def without_self(index: Int[np.ndarray, "rows found"], k: int) -> Int[np.ndarray, "rows k"]:

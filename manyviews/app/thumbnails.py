@@ -11,22 +11,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from manyviews.app.drawing import drawn
+from manyviews.app.drawing import picture as picture_of
 from manyviews.data.dataset import Data, Unreadable
 from manyviews.data.images import decode
 from manyviews.data.opening import open_data
 from manyviews.errors import InputError
 
 
-def rgb(a: np.ndarray) -> np.ndarray:
-    """A decoded sample (height, width, channels) as something to look at: 8 bits, grey repeated, of other channels the first three."""
-    if a.dtype == np.uint16:
-        a = (a >> 8).astype(np.uint8)
-    return np.repeat(a[:, :, :1], 3, 2) if a.shape[2] < 3 else a[:, :, :3]
-
-
 def thumbnail(a: np.ndarray, side: int) -> Image.Image:
-    """The centred square at `side` pixels: shrunk smoothly, enlarged by whole pixels where that fits."""
-    picture = Image.fromarray(np.ascontiguousarray(rgb(a)))
+    """The centred square of (height, width, channels) at `side` pixels: shrunk smoothly, enlarged by whole pixels where that fits."""
+    picture = Image.fromarray(np.ascontiguousarray(picture_of(a)))
     edge = min(picture.size)
     left, top = (picture.width - edge) // 2, (picture.height - edge) // 2
     way = Image.Resampling.NEAREST if side % edge == 0 else Image.Resampling.BICUBIC if edge < side else Image.Resampling.BOX
@@ -54,12 +49,13 @@ class Originals:
 
     def __init__(self, metadata: dict[str, Any]):
         self.source, self.fingerprint = metadata["data"], metadata["fingerprint"]
+        self.modality = metadata.get("modality", "images")
         self.data: Data | None = None
         self.missing = "" if self.source else "the vectors do not say where their data is"
 
     def __call__(self, name: str, index: int) -> np.ndarray | None:
-        """The decoded sample, or None, and `missing` says why."""
-        if self.source and (file := Path(self.source) / name).is_file():
+        """The sample as a picture, or None, and `missing` says why."""
+        if self.modality == "images" and self.source and (file := Path(self.source) / name).is_file():
             try:
                 return decode(file.read_bytes(), 512)
             except (Unreadable, OSError):
@@ -68,14 +64,14 @@ class Originals:
             return None
         try:
             assert self.data is not None
-            return self.data[index]
+            return drawn(self.data[index], self.modality)
         except (Unreadable, IndexError):
             return None
 
     def _open(self) -> bool:
         if self.data is None and not self.missing:
             try:
-                data = open_data(self.source)
+                data = open_data(self.source, self.modality)
                 if data.fingerprint() == self.fingerprint:
                     self.data = data
                 else:

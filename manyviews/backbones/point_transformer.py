@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from manyviews.backbones.pointnet import Rows
 from manyviews.backbones.tokens import TokenEncoder, learned_place
 from manyviews.contracts import Tokens, View
 from manyviews.errors import InputError
@@ -27,8 +28,9 @@ class Groups(nn.Module):
         super().__init__()
         self.dim, self.groups, self.members = dim, groups, members
         self.content_width = 3 * members
-        self.first = nn.Sequential(nn.Linear(channels, 128), Channels(128), nn.ReLU(), nn.Linear(128, 256))
-        self.second = nn.Sequential(nn.Linear(512, 512), Channels(512), nn.ReLU(), nn.Linear(512, dim))
+        a, b = max(32, dim // 3), max(64, 2 * dim // 3)  # of the papers' 384: 128 and 256
+        self.first = nn.Sequential(nn.Linear(channels, a), Rows(a), nn.ReLU(), nn.Linear(a, b))
+        self.second = nn.Sequential(nn.Linear(2 * b, 2 * b), Rows(2 * b), nn.ReLU(), nn.Linear(2 * b, dim))
 
     def forward(self, view: View) -> Tokens:
         x = view.x
@@ -51,13 +53,6 @@ class Groups(nn.Module):
         """Chamfer distance: the mean squared distance to the nearest point, there and back."""
         a = prediction.float().unflatten(-1, (self.members, 3)).flatten(0, 1)
         return chamfer(a, content.float().flatten(0, 1)).view(content.shape[:2])
-
-
-class Channels(nn.BatchNorm1d):
-    """Batch normalisation of the last axis, over all others."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(0, -2)).view_as(x)
 
 
 def grouped(channels: int, dim: int, depth: int, heads: int, groups: int, members: int) -> TokenEncoder:

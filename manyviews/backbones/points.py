@@ -21,6 +21,34 @@ def point_transformer_micro(channels: int = 3, size: int = SIZE) -> Encoder:
     return grouped(channels, 96, 4, 3, *groups(size, 32))
 
 
+def pointnet(channels: int = 3, size: int = SIZE) -> Encoder:
+    """PointNet (Qi et al. 2017, arXiv:1612.00593): 2.8 million parameters, 1,024 numbers a cloud."""
+    from manyviews.backbones.pointnet import PointNet
+
+    return PointNet(channels)
+
+
+def pointnet2(channels: int = 3, size: int = SIZE) -> Encoder:
+    """PointNet++ with single-scale grouping (Qi et al. 2017, arXiv:1706.02413): 0.8 million parameters, 1,024 numbers a cloud."""
+    from manyviews.backbones.pointnet import PointNet2
+
+    return PointNet2(channels, size)
+
+
+def dgcnn(channels: int = 3, size: int = SIZE) -> Encoder:
+    """DGCNN (Wang et al. 2019, arXiv:1801.07829): 0.6 million parameters, 2,048 numbers a cloud."""
+    from manyviews.backbones.dgcnn import DGCNN
+
+    return DGCNN(channels)
+
+
+def sparse_unet(channels: int = 3, size: int = SIZE) -> Encoder:
+    """A sparse voxel U-Net (arXiv:1711.10275) of three levels, 32 to 128 wide, over voxels of a twentieth of the radius."""
+    from manyviews.backbones.sparse_unet import SparseUNet
+
+    return SparseUNet(channels)
+
+
 def groups(size: int, most: int = 64) -> tuple[int, int]:
     """How many groups, and of how many points each: twice as many in all as there are points, as in the papers' 64 of 32 for 1,024."""
     count = max(4, min(most, size // 16))

@@ -26,7 +26,7 @@ class Data:
     """Rows of a store. `columns` has one entry per row of this selection: label (-1: not known), split, whatever was derived."""
 
     store: Store
-    decode: Callable[..., np.ndarray]  # (raw, pixels, channels, bits) -> array; raises Unreadable
+    decode: Callable[..., Any]  # (raw, pixels, channels, bits) -> array; raises Unreadable
     modality: str = "images"
     columns: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     classes: Sequence[str] = ()
@@ -55,7 +55,7 @@ class Data:
     def name(self, i: int) -> str:
         return self.store.name(self.row(i))
 
-    def __getitem__(self, i: int) -> np.ndarray:
+    def __getitem__(self, i: int) -> Any:
         """Sample i, decoded. Raises Unreadable, and remembers why."""
         row = self.row(i)
         if row in self.bad:
@@ -117,7 +117,7 @@ class Data:
         if "split" in self.columns:
             counts = {s: int((self.columns["split"] == s).sum()) for s in ("train", "validation", "test")}
             parts.append(" + ".join(f"{n:,} {s}" for s, n in counts.items() if n))
-        if self.channels not in (0, 3):
+        if self.channels not in (0, 3) and self.modality == "images":
             parts.append(f"{self.channels} channel{'s' if self.channels > 1 else ' (grey)'}")
         if self.bits == 16:
             parts.append("16 bits")

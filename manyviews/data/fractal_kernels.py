@@ -6,23 +6,14 @@ state is a uint64 array of one entry; sums and products are rounded as written, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, no_type_check
+from typing import no_type_check
 
-import numba
 import numpy as np
+
+from manyviews.nn.compiled import compiled
 
 GOLDEN, MIX1, MIX2 = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 A, B, C, D = (np.uint64(n) for n in (30, 27, 31, 11))
-
-
-def compiled(function: Callable) -> Any:
-    """Compiled when first called and kept on disk, where a folder can be written."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba finds no folder for its cache
-        return numba.njit(**options)(function)
 
 
 @compiled

@@ -1,6 +1,6 @@
 """What data there can be, apart from everything that needs PyTorch."""
 
-MODALITIES: tuple[str, ...] = ("images",)
+MODALITIES: tuple[str, ...] = ("images", "points", "volumes", "video")
 KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "a folder of images, at any depth": "PHOTOS/",
     "class folders": "PETS/cat/1.jpg PETS/dog/2.png ... as PETS",
@@ -13,7 +13,11 @@ KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "NumPy arrays": "x.npy, data.npz (x, y, or x_train, y_train, x_test, y_test)",
     "a torchvision data set": "torchvision:CIFAR10",
     "a name below $MANYVIEWS_DATA": "cifar10, where $MANYVIEWS_DATA/cifar10 exists",
-    "the built-in set": "builtin",
+    "the built-in sets": "builtin (pictures), builtin:points, builtin:volumes, builtin:video",
+    "point clouds": "a folder or file of .ply .off .obj .stl .npy .las .pcd .xyz .h5; ModelNet40, ScanObjectNN, ShapeNetPart as published",
+    "meshes, rendered to views": "MESHES/ with --as renders, or renders:MESHES,views=12,look=3diebench",
+    "volumes": "NIfTI, DICOM series, NRRD, .mha, .npy (count, depth, height, width); --as volumes",
+    "video": "mp4 avi mkv webm gif, folders of frames, .npy (count, time, height, width, 3); --as video",
     "fractals, drawn on the spot": "fractals, fractals:1000,instances=5 (classes, largest number in a picture)",
     "PASS, pictures without people": "the unpacked folder, or pass:FOLDER",
     "ImagiNet, real and synthetic pictures": "the folder with its annotations, or imaginet:FOLDER",

@@ -32,12 +32,16 @@ def open_data(source: Any, modality: str | None = None) -> Data:
     A few samples are read, to find out the channels and bits that all are brought to. That some cannot be read is no error before the data is used,
     as only the user of the data knows how many may be (`Data.max_bad`).
     """
-    if modality and modality not in MODALITIES:
-        near = difflib.get_close_matches(modality, MODALITIES, 1, 0.4)
+    if modality and modality not in (*MODALITIES, "renders"):
+        near = difflib.get_close_matches(modality, [*MODALITIES, "renders"], 1, 0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise InputError(f"--as {modality}: data of this kind cannot be read{hint} There is: {', '.join(MODALITIES)}")
+        raise InputError(f"--as {modality}: data of this kind cannot be read{hint} There is: {', '.join([*MODALITIES, 'renders'])}")
     if isinstance(source, Data):
         return source
+    if isinstance(source, str | Path) and (modality == "renders" or str(source).startswith("renders:")):
+        from manyviews.data import renders
+
+        return renders.by_name(str(source).removeprefix("renders:"))
     if modality not in (None, "images"):
         return as_modality(source, str(modality))
     if isinstance(source, np.ndarray):

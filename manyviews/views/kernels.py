@@ -7,30 +7,23 @@ along the picture's rows in memory; strips of output rows are then turned on the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, no_type_check
+from typing import no_type_check
 
-import numba
 import numpy as np
+
+from manyviews.nn.compiled import compiled
 
 FARTHEST = 16  # maps shrink by no more
 TAPS = 20  # pixels that one output pixel may see along an axis, and a few more
 CUT = 3  # standard deviations at which a Gaussian ends
 
 
-def compiled(function: Callable) -> Any:
-    """Compiled when first called and kept on disk, where a folder can be written; a product and a sum may be rounded as one."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba finds no folder for its cache
-        return numba.njit(**options)(function)
-
+fast = compiled(fastmath={"contract", "nsz"})  # a product and a sum may be rounded as one
 
 # Sums of runs of n numbers. Places are unsigned, or numba would look for negative ones and nothing would be vectorised.
 
 
-@compiled
+@fast
 @no_type_check
 def two(out, o, x, a, b, n, wa, wb):
     """out[o + p] = wa x[a + p] + wb x[b + p]."""
@@ -39,7 +32,7 @@ def two(out, o, x, a, b, n, wa, wb):
         out[o + p] = wa * np.float32(x[a + p]) + wb * np.float32(x[b + p])
 
 
-@compiled
+@fast
 @no_type_check
 def four(out, o, x, a, b, c, d, n, wa, wb, wc, wd):
     """The same of four."""
@@ -48,7 +41,7 @@ def four(out, o, x, a, b, c, d, n, wa, wb, wc, wd):
         out[o + p] = wa * np.float32(x[a + p]) + wb * np.float32(x[b + p]) + wc * np.float32(x[c + p]) + wd * np.float32(x[d + p])
 
 
-@compiled
+@fast
 @no_type_check
 def four_more(out, o, x, a, b, c, d, n, wa, wb, wc, wd):
     """out[o + p] += the same."""
@@ -57,7 +50,7 @@ def four_more(out, o, x, a, b, c, d, n, wa, wb, wc, wd):
         out[o + p] += wa * np.float32(x[a + p]) + wb * np.float32(x[b + p]) + wc * np.float32(x[c + p]) + wd * np.float32(x[d + p])
 
 
-@compiled
+@fast
 @no_type_check
 def weighted(out, o, x, start, step, last, n, w, v, taps):
     """out[o + p] = sum over t < taps of w[v + t] x[min(start + t step, last) + p]; w is 0 from taps on."""
@@ -72,7 +65,7 @@ def weighted(out, o, x, start, step, last, n, w, v, taps):
         four_more(out, o, x, a, b, c, d, n, w[v + t], w[v + t + 1], w[v + t + 2], w[v + t + 3])
 
 
-@compiled
+@fast
 @no_type_check
 def turn(x, a, a_step, out, o, o_step, n, m):
     """out[o + j o_step + i] = x[a + i a_step + j] for i < n, j < m."""
@@ -87,7 +80,7 @@ def turn(x, a, a_step, out, o, o_step, n, m):
                     out[o + j * o_step + i] = x[a + i * a_step + j]
 
 
-@compiled
+@fast
 @no_type_check
 def table(scale, offset, pixels, size, k, low, w, seen):
     """What each of `size` outputs sees of an axis of `pixels`: weights w[j TAPS :] of the pixels from low[j] on, the mean of k bilinear samples.
@@ -115,7 +108,7 @@ def table(scale, offset, pixels, size, k, low, w, seen):
     return longest
 
 
-@compiled
+@fast
 @no_type_check
 def strip_height(size):
     """How many output rows are worked on at once: up to 112, evenly shared, in whole vectors."""
@@ -123,7 +116,7 @@ def strip_height(size):
     return -(-size // (16 * strips)) * 16
 
 
-@compiled
+@fast
 @no_type_check
 def upright(x, start, height, width, channels, top, ay, by, ax, bx, size, k, out, o, mean, memory, low_y, low_x, w_y, w_x, seen_y, seen_x):
     """out[o:] (channels, size, size) at (x, y) shows the picture x[start:] (height, width, channels) at (ax x + bx, ay y + by). And its mean."""
@@ -170,7 +163,7 @@ def upright(x, start, height, width, channels, top, ay, by, ax, bx, size, k, out
             turn(memory, flat + c * high, block, out, o + (c * size + above) * size, size, size, count)
 
 
-@compiled
+@fast
 @no_type_check
 def slanted(x, start, height, width, channels, top, matrix, size, k, out, o, mean):
     """The same through any affine map `matrix` (2, 3), view pixels -> picture pixels."""
@@ -194,7 +187,7 @@ def slanted(x, start, height, width, channels, top, matrix, size, k, out, o, mea
             mean[c] += out[o + c * size * size + place] / (size * size)
 
 
-@compiled
+@fast
 @no_type_check
 def fold(i, n):
     """The place 0..n-1 that mirroring at the middle of the end pixels gives to any place i."""
@@ -202,7 +195,7 @@ def fold(i, n):
     return min(i, 2 * n - 2 - i)
 
 
-@compiled
+@fast
 @no_type_check
 def blurred(x, o, channels, size, sigma, memory):
     """A Gaussian of standard deviation `sigma` over each plane of x[o:] (channels, size, size), in place."""
@@ -229,7 +222,7 @@ def blurred(x, o, channels, size, sigma, memory):
             weighted(x, plane + y * size, memory, row, 1, row + taps, size, w, 0, taps)
 
 
-@compiled
+@fast
 @no_type_check
 def look(x, count, height, width, channels, top, maps, sigmas, first, out, size, means):
     """Views of the `count` pictures x (count, height, width, channels), blurred: view i sees picture (first + i) % count through maps[i].
@@ -270,7 +263,7 @@ def look(x, count, height, width, channels, top, maps, sigmas, first, out, size,
     return farthest
 
 
-@compiled
+@fast
 @no_type_check
 def paint(x, colours, thresholds, first, last):
     """Pictures first..last-1 of x (batch, channels, pixels) through `colours`, clamped, and inverted from their threshold on; in place."""

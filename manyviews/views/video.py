@@ -81,10 +81,10 @@ class Clip:
         geometry = compose_geometry(self.size, extent, drawn)
         lost, threshold = {}, None
         for change, u in drawn:
-            hit = u["hit"][0] < change.p if isinstance(change, Blur | Solarize) else None
             if isinstance(change, Blur):
-                lost["blur"] = torch.where(hit, change.sigma[0] + (change.sigma[1] - change.sigma[0]) * u["sigma"][0], 0.0)
+                lost["blur"] = torch.where(u["hit"][0] < change.p, change.sigma[0] + (change.sigma[1] - change.sigma[0]) * u["sigma"][0], 0.0)
             elif isinstance(change, Solarize):
+                hit = u["hit"][0] < change.p
                 lost["solarize"], threshold = hit.float(), torch.where(hit, change.threshold, 2.0)
         x, mean = see(frames, geometry.matrix[spread], self.size, lost["blur"][spread] if "blur" in lost else None)
         count = torch.zeros(len(drawn_for), device=device).index_add_(0, spread, torch.ones(len(spread), device=device))

@@ -27,18 +27,32 @@ def run(args: argparse.Namespace) -> None:
     print(described(open_data(args.source, args.modality), args.sample))
 
 
+AXES = {"points": "points x channels", "volumes": "depth x height x width x channels", "video": "time x height x width x channels"}
+
+
+def columns_of(data: Data) -> list[str]:
+    """What is known of the columns of a table."""
+    return [f"{c['name']}: {c['kind']}" for c in data.form.get("columns", [])[:50] if isinstance(c, dict) and "kind" in c]
+
+
 def described(data: Data, count: int) -> str:
     """What a person wants to know before training: `count` samples are read for it."""
     import numpy as np
 
     samples = data.look(max(1, count))
     looked = min(len(data), max(1, count))
-    sides = np.array([a.shape[:2] for a in samples]) if samples else np.zeros((1, 2), int)
     lines = [data.describe(), f"modality    {data.modality}"]
-    low, middle, high = (sides[np.argsort(sides.prod(1))][k] for k in (0, len(sides) // 2, -1))
-    size = f"{low[1]} x {low[0]}" if (low == high).all() else f"{low[1]} x {low[0]} to {high[1]} x {high[0]}, the middle one {middle[1]} x {middle[0]}"
-    lines.append(f"size        {size} pixels (width x height, {looked:,} looked at)")
-    lines.append(f"channels    {data.channels}, {data.bits} bits")
+    if data.modality == "images":
+        sides = np.array([a.shape[:2] for a in samples]) if samples else np.zeros((1, 2), int)
+        low, middle, high = (sides[np.argsort(sides.prod(1))][k] for k in (0, len(sides) // 2, -1))
+        size = f"{low[1]} x {low[0]}" if (low == high).all() else f"{low[1]} x {low[0]} to {high[1]} x {high[0]}, the middle one {middle[1]} x {middle[0]}"
+        lines.append(f"size        {size} pixels (width x height, {looked:,} looked at)")
+        lines.append(f"channels    {data.channels}, {data.bits} bits")
+    else:
+        shapes = sorted({np.shape(getattr(a, "x", a)) for a in samples}, key=lambda shape: (np.prod(shape), shape))
+        size = " to ".join(" x ".join(map(str, shape)) for shape in dict.fromkeys([shapes[0], shapes[-1]])) if shapes else "nothing"
+        lines.append(f"size        {size} ({AXES.get(data.modality, 'numbers')}; {looked:,} looked at)")
+        lines += [f"column      {line}" for line in columns_of(data)]
     if data.labels is None:
         lines.append("classes     none: no labels")
     else:
