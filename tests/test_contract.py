@@ -22,8 +22,11 @@ from manyviews.app.building import build_method
 from manyviews.app.catalogue import methods
 from manyviews.app.preparing import Tools
 from manyviews.backbones.building import build_encoder
+from manyviews.backbones.pairs import TwoTowers
+from manyviews.backbones.text_pretrained import text_tower
 from manyviews.backbones.timm_model import TimmEncoder
 from manyviews.contracts import Encoder, Method, Recipe, Trainable
+from manyviews.data.builtin_pairs import builtin_pairs
 from manyviews.data.dataset import Data
 from manyviews.data.opening import open_data
 from manyviews.errors import InputError
@@ -56,7 +59,21 @@ def labelled_pictures() -> Data:
     return dataclasses.replace(data, classes=["a", "b", "c"])
 
 
-def small_encoder(name: str, seed: int) -> Encoder:
+@functools.cache
+def captioned_pictures() -> Data:
+    """24 of the built-in pairs."""
+    return builtin_pairs().select(np.arange(24))
+
+
+def data_for(name: str) -> Data:
+    """What a method learns from: pictures with captions where it wants both."""
+    return captioned_pictures() if "text" in methods()[name].views else labelled_pictures()
+
+
+def small_encoder(name: str, seed: int, data: Data | None = None) -> Encoder:
+    if data is not None and data.modality == "pairs":
+        torch.manual_seed(seed)
+        return TwoTowers(small_encoder(name, seed), text_tower("causal_transformer_micro", data.form), 16)
     if name != "tiny_vit":
         return build_encoder(name, 3, SIZE, seed=seed)
     torchvision_schemas.declare()
@@ -68,13 +85,13 @@ def small_encoder(name: str, seed: int) -> Encoder:
 
 def build(name: str, encoder: str, seed: int = 0) -> tuple[Method, Recipe]:
     settings = {key: SMALL[key] if default == "None" else min(SMALL[key], int(default)) for key, default in methods()[name].parameters.items() if key in SMALL}
-    network = small_encoder(encoder, seed)
+    network = small_encoder(encoder, seed, data_for(name))
     torch.manual_seed(seed)
-    return build_method(name, network, labelled_pictures(), **settings)
+    return build_method(name, network, data_for(name), **settings)
 
 
 def steps_of(method: Trainable, recipe: Recipe, data: Data, **options: Any) -> Any:
-    return fit(method, data, find_policy(recipe.views, SIZE), steps=STEPS, batch=BATCH, recipe=recipe, threads=0, **options)
+    return fit(method, data, find_policy(recipe.views, SIZE, data.modality), steps=STEPS, batch=BATCH, recipe=recipe, threads=0, **options)
 
 
 @functools.cache
@@ -82,7 +99,7 @@ def prepared(name: str, encoder: str) -> tuple[Data, list[tuple[str, set[str], s
     """The data of the method's own stage; and of each stage before it the name, what it declared to train, and what of the method got a gradient."""
     method, _ = build(name, encoder)
     before = []
-    for stage in method.stages(labelled_pictures(), Tools(SIZE, threads=0)):
+    for stage in method.stages(data_for(name), Tools(SIZE, threads=0)):
         if stage.trainable is method:
             return stage.data, before
         declared = {key for key, p in method.named_parameters() if any(p is q for q in stage.trainable.parameters()) and p.requires_grad}

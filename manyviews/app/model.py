@@ -21,7 +21,7 @@ from manyviews.backbones.building import build_encoder, modality_of
 from manyviews.backbones.pretrained import default_size, listed, load_weights, normalise_as, read_tensors, timm_pretrained
 from manyviews.contracts import Encoder, View
 from manyviews.data.dataset import Data
-from manyviews.data.opening import of_modality, open_data
+from manyviews.data.opening import open_data
 from manyviews.errors import InputError
 from manyviews.evaluate.features import extract
 from manyviews.views.finding import plain
@@ -61,23 +61,23 @@ class Model:
         """Embeddings of samples: a list of paths, of PIL images or of arrays as the modality's reader gives them (pictures: uint8). Raises Unreadable."""
         if isinstance(samples, str | Path):
             samples = [samples]
-        read = [self.read(sample) for sample in samples]
+        features, _ = extract(self.encoder, (View(self.alone(s), torch.tensor([i])) for i, s in enumerate(samples)), self.policy, self.device)
+        return features.numpy()
+
+    def alone(self, sample: Any) -> Any:
+        """One sample as a View holds it."""
+        if self.modality not in ("images", "pairs") and isinstance(sample, str | Path):
+            return open_data(sample, self.modality).in_channels(self.channels).batch(np.array([0])).x
+        held = self.read(sample)
         if self.modality == "images":
             from manyviews.data.images import to_channels
 
-            read = [to_channels(sample, self.channels) for sample in read]
-        held = (s if not isinstance(s, np.ndarray) else torch.from_numpy(np.ascontiguousarray(s)) for s in read)
-        features, _ = extract(self.encoder, (View(self.batch(s), torch.tensor([i])) for i, s in enumerate(held)), self.policy, self.device)
-        return features.numpy()
-
-    def batch(self, sample: Any) -> Any:
-        """One sample as a View holds it."""
-        collate = getattr(of_modality(self.modality), "collate", None)
-        return [sample] if collate is None else collate([sample])
+            held = to_channels(held, self.channels)
+        return [torch.from_numpy(np.ascontiguousarray(held))]
 
     def read(self, sample: Any) -> Any:
         """A sample by path, or as it is. Raises Unreadable."""
-        if self.modality == "images":
+        if self.modality in ("images", "pairs"):  # of a pair its picture
             from manyviews.data.images import decode
 
             return decode(Path(sample).read_bytes() if isinstance(sample, str | Path) else np.asarray(sample))

@@ -164,13 +164,13 @@ def check_values(options: Options) -> list[str]:
 
 def check_encoder(name: str, modality: str = "") -> list[str]:
     """The nearest names, unless there is an encoder of this name (that takes this modality); nothing is built."""
-    from manyviews.backbones.building import SHORT, SMALL, builders, modality_of
+    from manyviews.backbones.building import SHORT, SMALL, builders, modality_of, two_towers
     from manyviews.nn import torchvision_schemas
 
     torchvision_schemas.declare()
     import timm
 
-    if name in SMALL or name in builders() or timm.is_model(SHORT.get(name, name)):
+    if name in SMALL or name in builders() or two_towers(name) or timm.is_model(SHORT.get(name, name)):
         if not modality or modality_of(name) == modality:
             return []
         fitting = ", ".join(other for other, (takes, _) in builders().items() if takes == modality) or ", ".join(SMALL)
@@ -191,13 +191,15 @@ def devices_here() -> int:
 def complete(options: Options, data: Data, reasons: list[str]) -> Options:
     """Everything that was left open, decided; `reasons` grows by what a person may want to know."""
     from manyviews.app.launch import from_outside
+    from manyviews.data.opening import divided
 
     if options.modality == "renders" and not options.data.startswith("renders:"):  # pictures from here on, of this folder of meshes
         options.data = f"renders:{Path(options.data).expanduser().absolute() if Path(options.data).expanduser().exists() else options.data}"
     for name in ("data", "weights"):  # run.json must be understood from any folder
-        path = getattr(options, name) and Path(getattr(options, name)).expanduser()
+        place, mark, choices = divided(getattr(options, name) or "")
+        path = place and Path(place).expanduser()
         if path and path.exists():
-            setattr(options, name, str(path.absolute()))
+            setattr(options, name, f"{path.absolute()}{mark}{choices}")
     if options.size is None:
         options.size = natural_size(data)
         reasons.append(f"size {options.size}: from the {data.modality} (--size)")

@@ -36,7 +36,12 @@ def builders() -> dict[str, tuple[str, Callable[..., Encoder]]]:
 
 def modality_of(name: str) -> str:
     """What an encoder of this name takes."""
-    return builders()[name][0] if name in builders() else "images"
+    return builders()[name][0] if name in builders() else "pairs" if two_towers(name) else "images"
+
+
+def two_towers(name: str) -> bool:
+    """Whether it names a tower for pictures and one for captions: IMAGE+TEXT, or open_clip:NAME."""
+    return "+" in name or name.startswith("open_clip:")
 
 
 def build_encoder(
@@ -54,6 +59,13 @@ def build_encoder(
             build = builders()[name][1]
             extra = {"form": dict(form or {})} if "form" in inspect.signature(build).parameters else {}
             return build(channels, size, **extra)
+    if two_towers(name):
+        from manyviews.backbones import pairs
+
+        with torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return pairs.named(name, channels, size, form)
     torchvision_schemas.declare()
     import timm
 

@@ -20,6 +20,8 @@ from manyviews.data.loading import prefetch
 from manyviews.errors import InputError
 from manyviews.nn import memory
 
+UNITS = {"points": "clouds", "video": "videos", "tables": "rows"}  # what samples are called, where not as their modality
+
 
 @dataclasses.dataclass
 class Data:
@@ -111,7 +113,7 @@ class Data:
 
     def describe(self) -> str:
         """One line."""
-        parts = [f"{len(self):,} {self.modality} from {self.store.describe()}"]
+        parts = [f"{len(self):,} {UNITS.get(self.modality, self.modality)} from {self.store.describe()}"]
         if self.labels is not None:
             parts.append(f"{len(self.classes):,} class{'es' if len(self.classes) != 1 else ''}")
         if "split" in self.columns:
@@ -137,7 +139,7 @@ class Data:
 
     # --- reading ----------------------------------------------------------------------------------------------------------------------------
 
-    def look(self, count: int) -> list[np.ndarray]:
+    def look(self, count: int) -> list[Any]:
         """The readable ones of up to `count` samples spread over the rows."""
         rows = np.linspace(0, len(self) - 1, min(len(self), count)).astype(int).tolist()
         return [sample for sample in self._read(rows) if sample is not None]
@@ -147,10 +149,10 @@ class Data:
         probe = [] if self.kept is not None else self.look(64)
         if not probe or np.mean([a.nbytes for a in probe]) * len(self) > budget:
             return self
-        samples: np.ndarray | list = np.zeros((len(self), *probe[0].shape), probe[0].dtype)
+        samples: np.ndarray | list = [None] * len(self) if self.collate else np.zeros((len(self), *probe[0].shape), probe[0].dtype)
         i = 0
 
-        def some(start: int) -> list[np.ndarray | None]:
+        def some(start: int) -> list[Any]:
             return self._read(range(start, min(start + 256, len(self))))
 
         for found in prefetch(some, range(0, len(self), 256), threads):
@@ -163,8 +165,8 @@ class Data:
                 i += 1
         return dataclasses.replace(self, kept=samples)
 
-    def _read(self, wanted: Iterable[int]) -> list[np.ndarray | None]:
-        samples: list[np.ndarray | None] = []
+    def _read(self, wanted: Iterable[int]) -> list[Any]:
+        samples: list[Any] = []
         for i in wanted:
             try:
                 samples.append(self[i])

@@ -1,6 +1,6 @@
 """What data there can be, apart from everything that needs PyTorch."""
 
-MODALITIES: tuple[str, ...] = ("images", "points", "volumes", "video")
+MODALITIES: tuple[str, ...] = ("images", "points", "volumes", "video", "pairs", "tables")
 KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "a folder of images, at any depth": "PHOTOS/",
     "class folders": "PETS/cat/1.jpg PETS/dog/2.png ... as PETS",
@@ -17,6 +17,7 @@ KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "point clouds": "a folder or file of .ply .off .obj .stl .npy .las .pcd .xyz .h5; ModelNet40, ScanObjectNN, ShapeNetPart as published",
     "meshes, rendered to views": "MESHES/ with --as renders, or renders:MESHES,views=12,look=3diebench",
     "volumes": "NIfTI, DICOM series, NRRD, .mha, .npy (count, depth, height, width); --as volumes",
+    "tables": "patients.csv .tsv .parquet with --as tables; FILE?label=COLUMN&categorical=a,b&drop=c says what is not seen from it",
     "video": "mp4 avi mkv webm gif, folders of frames, .npy (count, time, height, width, 3); --as video",
     "fractals, drawn on the spot": "fractals, fractals:1000,instances=5 (classes, largest number in a picture)",
     "PASS, pictures without people": "the unpacked folder, or pass:FOLDER",

@@ -79,10 +79,10 @@ def open_data(source: Any, modality: str | None = None) -> Data:
     published, colon, place = name.partition(":")
     if colon and published in PUBLISHED:
         return as_images(*PUBLISHED[published][1](located(place)))
-    path = located(name)
+    path = located(divided(name)[0])
     for other in MODALITIES[1:] if modality is None else ():
         if getattr(of_modality(other), f"looks_like_{other}")(path):
-            return as_modality(path, other)
+            return as_modality(f"{path}{''.join(divided(name)[1:])}", other)
     return as_images(*(from_folder(path) if path.is_dir() else from_file(path)))
 
 
@@ -99,7 +99,8 @@ def as_modality(source: Any, modality: str) -> Data:
     if isinstance(source, str | Path):
         if str(source) == f"builtin:{modality}":
             return getattr(importlib.import_module(f"manyviews.data.builtin_{modality}"), f"builtin_{modality}")()
-        return getattr(module, f"open_{modality}")(located(str(source)))
+        place, mark, choices = divided(str(source))
+        return getattr(module, f"open_{modality}")(Path(f"{located(place)}{mark}{choices}"))
     if not hasattr(module, "from_array"):
         raise InputError(f"data of type {type(source).__name__} is not understood as {modality}; give a path")
     return module.from_array(source)
@@ -115,6 +116,11 @@ def as_images(store: Store, columns: dict[str, np.ndarray], classes: Sequence[st
         raise InputError(f"none of the first samples looked at in {store.describe()} can be read:\n{data._failures()}")
     channels, bits = images.usual(some)
     return dataclasses.replace(data, channels=channels, bits=bits)
+
+
+def divided(name: str) -> tuple[str, str, str]:
+    """A path, and the choices that stand behind its question mark, where no file has that name: FILE?label=COLUMN."""
+    return (name, "", "") if Path(name).expanduser().exists() else name.partition("?")
 
 
 def located(name: str) -> Path:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import manyviews.views
+from manyviews.data.kinds import MODALITIES
 from manyviews.errors import InputError
 from manyviews.views.policy import Policy
 
@@ -23,7 +24,7 @@ def of_modality(modality: str) -> ModuleType:
 @functools.cache
 def policies(modality: str = "images") -> dict[str, Callable[[int], Any]]:
     """Name -> function of the size. A file of its own says with MODALITY whose views it makes, if not those of pictures."""
-    own = [module.name for module in pkgutil.iter_modules(manyviews.views.__path__) if module.name != modality]
+    own = [module.name for module in pkgutil.iter_modules(manyviews.views.__path__) if module.name not in MODALITIES]
     modules = [of_modality(modality), *(importlib.import_module(f"manyviews.views.{name}") for name in own if name != "finding")]
     return {
         name: f
@@ -51,7 +52,10 @@ def find_policy(name: str, size: int, modality: str = "images") -> Any:
     if name in known:
         return known[name](size)
     if name in policies():
-        return analogue(policies()[name](64), of_modality(modality), size)
+        module = of_modality(modality)
+        if hasattr(module, "of_pictures"):  # samples with pictures in them
+            return module.of_pictures(policies()[name](size))
+        return analogue(policies()[name](64), module, size)
     raise InputError(f"no views {name!r} of {modality}; there are {', '.join(names(modality))}")
 
 

@@ -28,7 +28,6 @@ from manyviews.data.table_columns import Rows
 from manyviews.errors import InputError
 from manyviews.views.policy import Policy
 
-MODALITY = "tables"
 ONE_HOT = 20  # the most frequent categories of a column that stand for themselves in `raw`
 
 

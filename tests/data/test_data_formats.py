@@ -304,7 +304,8 @@ def test_rows_without_a_picture_are_quarantined_and_paths_followed(tmp_path: Pat
 def test_parquet_that_will_not_do_says_why(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / "a.parquet")
     with pytest.raises(InputError, match=r"no column of pictures.*columns are a, b"):
-        open_data(tmp_path / "a.parquet")
+        open_data(tmp_path / "a.parquet", "images")
+    assert open_data(tmp_path / "a.parquet").modality == "tables"
     (tmp_path / "b.parquet").write_bytes(b"PAR1nonsense")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         open_data(tmp_path / "b.parquet")
@@ -523,8 +524,8 @@ def test_unknown_names_are_answered_with_the_nearest(tmp_path: Path, monkeypatch
 def test_a_modality_that_does_not_exist_is_refused_with_those_that_do() -> None:
     x = np.zeros((3, 4, 4), np.uint8)
     assert open_data(x, "images").modality == "images"
-    with pytest.raises(InputError, match=r"--as points: .* There is: images"):
-        open_data(x, "points")
+    with pytest.raises(InputError, match=r"--as smells: .* There is: images, points, "):
+        open_data(x, "smells")
     with pytest.raises(InputError, match="did you mean images"):
         open_data(x, "image")
 

@@ -20,6 +20,11 @@ def test_the_policies_are_the_functions_that_take_a_size_and_return_one():
     assert not {"two", "gaussian", "local_side", "apply", "corrupted"} & set(policies())
 
 
+def test_policies_of_other_modalities_are_not_those_of_pictures():
+    assert type(find_policy("plain", 32)) is type(images.plain(32)) and find_policy("plain", 32) == images.plain(32)
+    assert {"cvrl"} <= set(policies("video")) and not {"cvrl", "rotated"} & set(policies())
+
+
 def test_a_policy_is_found_by_name_and_a_wrong_name_lists_them():
     assert find_policy("simclr", 32) == images.simclr(32)
     with pytest.raises(InputError, match="no views 'simclear' of images; there are plain, simclr"):
