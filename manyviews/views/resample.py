@@ -9,8 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor
 from manyviews.errors import InputError
 from manyviews.groups import Colour
 from manyviews.nn import memory
+from manyviews.nn.compiled import shared
 
 Pictures = Tensor | Sequence[Tensor]  # (count, height, width, channels), or a list of (height, width, channels)
 TOP = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.float32: 1.0}
@@ -106,28 +106,6 @@ def by_kernels(kernels: ModuleType, x: Pictures, matrix: Tensor, size: int, sigm
 
     shared(work, views)
     return out, means.float(), max(farthest, default=0.0)
-
-
-def shared(work: Callable[[int, int], None], count: int) -> None:
-    """work(first, last) on parts of range(count), in as many threads as PyTorch may use."""
-    parts = min(torch.get_num_threads(), count)
-    ends = [count * i // parts for i in range(parts + 1)] if parts else [0, 0]
-    failed: list[BaseException] = []
-
-    def guarded(first: int, last: int) -> None:
-        try:
-            work(first, last)
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=guarded, args=ends[i : i + 2]) for i in range(1, parts)]
-    for thread in threads:
-        thread.start()
-    guarded(ends[0], ends[1])
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
 
 
 # --- plain PyTorch ----------------------------------------------------------------------------------------------------------------------------
