@@ -68,7 +68,7 @@ def glance(root: Path, most: int = 4096) -> list[str]:
             with os.scandir(os.path.join(root, here)) as entries:
                 for entry in itertools.islice(entries, most):
                     most -= 1
-                    if not entry.name.startswith("."):
+                    if not entry.name.startswith(".") and (entry.is_dir() or entry.is_file()):
                         (todo if entry.is_dir() else found).append(os.path.join(here, entry.name))
         except OSError:
             continue

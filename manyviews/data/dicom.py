@@ -125,6 +125,9 @@ def grouped(root: Path, paths: list[bytes]) -> dict[bytes, list[bytes]]:
 
 
 def is_dicom(path: str | bytes) -> bool:
+    """By the mark after its preamble; a pipe is not waited for."""
+    if not os.path.isfile(path):
+        return False
     try:
         with open(path, "rb") as file:
             return file.read(132)[128:] == b"DICM"

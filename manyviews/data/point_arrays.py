@@ -130,6 +130,8 @@ def h5_arrays(path: Path, others: Sequence[str] = ()) -> Arrays:
     except ImportError:
         raise InputError(f"{text(str(path))}: .h5 files need h5py: pip install 'manyviews[points]'") from None
     found: Arrays = {}
+    if not path.is_file():
+        raise InputError(f"{text(str(path))} is no file")
     with h5py.File(path, "r") as file:
         datasets = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset) and item.shape}
         for name, item in datasets.items():
@@ -204,7 +206,7 @@ def shapes(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 def many(path: Path) -> bool:
     """Whether a .npy or .npz file holds several clouds. What cannot be read holds one, that cannot be read."""
     try:
-        every = shapes(path)
+        every = shapes(path) if path.is_file() else {}  # reading a pipe never ends
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
     return any(len(shape) == 3 and (not name or role(without_part(name)) == "points") for name, (shape, _) in every.items())

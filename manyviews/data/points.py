@@ -232,6 +232,8 @@ def folder_looks(path: Path) -> bool:
 
 def file_looks(path: Path) -> bool:
     ending = path.suffix.lower()
+    if not path.is_file():  # reading a pipe never ends
+        return False
     if ending == ".ply":
         with open(path, "rb") as file:
             return not ply.names(file.read(ply.LONGEST)) >= SPLAT

@@ -214,6 +214,8 @@ def looks_like_splats(path: Path) -> bool:
             names = [name for name in clouds.glance(path) if name.lower().endswith(SUFFIXES)]
             rows = latest(names)
             return bool(rows) and looks_like_splats(path / names[rows[0]])
+        if not path.is_file():  # reading a pipe never ends
+            return False
         if path.suffix.lower() == ".splat":
             return path.stat().st_size % RECORD.itemsize == 0 and path.stat().st_size > 0
         if path.suffix.lower() != ".ply":

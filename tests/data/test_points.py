@@ -1,5 +1,6 @@
 """Clouds of points: what each goes through, the columns of a set, what folders say, and what is recognised."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -281,6 +282,16 @@ def test_clouds_are_recognised_by_endings_and_by_headers_where_those_tell_nothin
     for k in range(2):
         Image.new("RGB", (8, 8)).save(tmp_path / f"folders/meshes/{k}.png")
     assert not looks_like_points(tmp_path / "folders/meshes") and not looks_like_points(tmp_path / "nowhere")  # textures outnumber the mesh
+
+
+def test_a_pipe_is_no_cloud_and_is_never_read(tmp_path: Path) -> None:
+    for name in ("a.ply", "b.txt", "c.npy"):
+        os.mkfifo(tmp_path / name)
+        assert not looks_like_points(tmp_path / name)
+    assert not looks_like_points(tmp_path)
+    for name in ("a.ply", "c.npy"):
+        with pytest.raises(InputError, match="a pipe or device, not a file"):
+            open_points(tmp_path / name)
 
 
 def test_a_store_of_clouds_reads_from_many_threads(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder of the run (default: runs/quickstart, or the next free number)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=700, help="training steps of 64 pictures (default: 700)")
+    parser.add_argument("--steps", type=int, default=550, help="training steps of 64 pictures (default: 550)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"next      manyviews pretrain YOUR_PHOTOS; manyviews evaluate {run.path} LABELLED; manyviews neighbours {vectors} 7")
 
 
-# SimCLR's own recipe is for long training with large batches; this one is for 700 steps of 64
+# SimCLR's own recipe is for long training with large batches; this one is for 550 steps of 64
 RECIPE: dict[str, Any] = {"batch": 64, "optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4, "views": "shuffled_colours", "temperature": 0.2}
 
 
