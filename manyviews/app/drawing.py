@@ -79,4 +79,9 @@ def enlarged(a: UInt8[np.ndarray, "height width 3"], side: int) -> UInt8[np.ndar
     return a[rows][:, columns]
 
 
-DRAWERS = {"images": picture, "renders": picture, "points": cloud, "splats": cloud, "volumes": slices, "video": frames}
+def of_pair(pair: Any) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture of a picture with its caption."""
+    return picture(pair.image)
+
+
+DRAWERS = {"images": picture, "renders": picture, "points": cloud, "splats": cloud, "volumes": slices, "video": frames, "pairs": of_pair}

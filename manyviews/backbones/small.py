@@ -26,6 +26,7 @@ def thin_resnet(channels: int, width: int) -> nn.Module:
     model = ResNet(block, (1, 1, 1, 1), num_classes=0, in_chans=channels, channels=(width, 2 * width, 4 * width, 8 * width), zero_init_last=False)
     model.bn1, model.layer1 = nn.BatchNorm2d(width), nn.Sequential(BasicBlock(width, width))
     model.feature_info[0]["num_chs"] = width
+    model.init_weights(zero_init_last=False)
     return stem3x3(model, channels, width, stride=2)
 
 

@@ -61,3 +61,13 @@ def cvrl(size: int) -> Policy:
 def cvrl_inconsistent(size: int) -> Policy:
     """Its control: crops and colours of each frame for itself."""
     return Policy({role: Interval(dataclasses.replace(video.strong(size), consistent=False)) for role in ("v", "w")})
+
+
+def cvrl_uniform(size: int) -> Policy:
+    """Its control: intervals alike."""
+    return Policy({role: Interval(video.strong(size), "uniform") for role in ("v", "w")})
+
+
+def cvrl_increasing(size: int) -> Policy:
+    """Its control: the farther the likelier."""
+    return Policy({role: Interval(video.strong(size), "increasing") for role in ("v", "w")})

@@ -188,7 +188,7 @@ def test_defaults_are_values_where_the_source_is_a_literal():
 
 
 def test_small_encoders_come_with_their_docstrings():
-    assert [e.name for e in small_encoders()] == ["resnet_micro", "resnet18_small", "vit_micro", "vit_nano"]
+    assert [e.name for e in small_encoders()] == ["resnet_nano", "resnet_micro", "resnet18_small", "vit_micro", "vit_nano"]
     assert all(e.sentence.endswith(".") for e in small_encoders())
 
 

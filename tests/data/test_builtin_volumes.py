@@ -25,7 +25,7 @@ def nearest(train: np.ndarray, test: np.ndarray, train_labels: np.ndarray, test_
 
 
 def test_volumes_are_as_promised(volumes: Data) -> None:
-    assert volumes.describe() == "1,024 volumes from the built-in volumes, 8 classes, 768 train + 256 test, 1 channel (grey)"
+    assert volumes.describe() == "1,024 volumes from the built-in volumes, 8 classes, 768 train + 256 test"
     x = volumes[5]
     assert x.shape == (24, 24, 24, 1) and x.dtype == np.float32 and x.min() == 0 and x.max() == 1
     assert volumes.reduced(12)[5].shape == (12, 12, 12, 1) and volumes.in_channels(3)[5].shape == (24, 24, 24, 3)
@@ -34,7 +34,7 @@ def test_volumes_are_as_promised(volumes: Data) -> None:
 
 
 def test_films_are_as_promised(films: Data) -> None:
-    assert films.describe() == "800 video from the built-in video, 8 classes, 640 train + 160 test"
+    assert films.describe() == "800 videos from the built-in video, 8 classes, 640 train + 160 test"
     assert films[5].shape == (16, 32, 32, 3) and films[5].dtype == np.uint8 and films.reduced(16)[5].shape == (16, 16, 16, 3)
     np.testing.assert_array_equal(films[5], films.store.samples[5])  # type: ignore[attr-defined]
     assert films.form == {"frames": 16}

@@ -329,7 +329,7 @@ def test_class_folders_of_films_give_labels_and_bad_ones_are_quarantined(tmp_pat
     (tmp_path / "run/5.mp4").write_bytes(b"bad")
     data = open_video(tmp_path, frames=6)
     assert list(data.classes) == ["jump", "run"] and data.labels is not None and data.labels.tolist() == [0, 0, 1, 1, 1]
-    assert data.describe() == f"5 video from folder {tmp_path}, 2 classes" and data.modality == "video" and data.form == {"frames": 6}
+    assert data.describe() == f"5 videos from folder {tmp_path}, 2 classes" and data.modality == "video" and data.form == {"frames": 6}
     view = data.batch(np.arange(4))
     assert view.x.shape == (4, 6, SIDE, SIDE, 3)
     with pytest.raises(Unreadable):

@@ -37,7 +37,7 @@ class DCGLR(Method):
         teacher_temperature: float = 0.07,
         start_temperature: float = 0.04,
         temperature_warmup: float = 0.3,
-        contrast_temperature: float = 0.07,
+        contrast_temperature: float = 0.07,  # divides the similarities of the contrast
         decay: float = 0.996,
         centre_decay: float = 0.9,
         distill: float = 1.0,

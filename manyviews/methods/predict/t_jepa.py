@@ -32,14 +32,14 @@ class TJEPA(Method):
     def __init__(
         self,
         encoder: Encoder,
-        predictor_width: int = 16,
-        predictor_depth: int = 16,
-        predictor_heads: int = 4,
-        masks: int = 4,
-        least_context: float = 0.2,
-        most_context: float = 0.4,
-        least_target: float = 0.2,
-        most_target: float = 0.4,
+        predictor_width: int = 16,  # of the transformer that predicts
+        predictor_depth: int = 16,  # its blocks
+        predictor_heads: int = 4,  # its heads
+        masks: int = 4,  # sets of targets for each context
+        least_context: float = 0.2,  # smallest share of the parts that are shown
+        most_context: float = 0.4,  # largest share of the parts that are shown
+        least_target: float = 0.2,  # smallest share of the parts that are predicted
+        most_target: float = 0.4,  # largest share of the parts that are predicted
         decay: float = 0.996,
     ):
         super().__init__()
