@@ -191,7 +191,7 @@ def devices_here() -> int:
 def complete(options: Options, data: Data, reasons: list[str]) -> Options:
     """Everything that was left open, decided; `reasons` grows by what a person may want to know."""
     from manyviews.app.launch import from_outside
-    from manyviews.data.opening import divided
+    from manyviews.data.locating import divided
 
     if options.modality == "renders" and not options.data.startswith("renders:"):  # pictures from here on, of this folder of meshes
         options.data = f"renders:{Path(options.data).expanduser().absolute() if Path(options.data).expanduser().exists() else options.data}"

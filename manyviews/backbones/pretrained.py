@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import copy
 import difflib
+import importlib
 import inspect
 import json
 import sys

@@ -31,6 +31,7 @@ from jaxtyping import Float, UInt8
 
 from manyviews.data import images, mesh_files
 from manyviews.data.dataset import Data, Unreadable
+from manyviews.data.locating import located
 from manyviews.data.poses import POSES, drawn
 from manyviews.data.rendering import Backdrop, Camera, Light, Surface, render
 from manyviews.data.splatting import brightness, cloud_of_columns
@@ -93,9 +94,7 @@ def renders(
 
 
 def by_name(text: str) -> Data:
-    """`FOLDER,views=12,look=3diebench`: a path, as `manyviews.data.opening.located` finds it, and any other argument of `renders`. Raises InputError."""
-    from manyviews.data.opening import located
-
+    """`FOLDER,views=12,look=3diebench`: a path, as `manyviews.data.locating.located` finds it, and any other argument of `renders`. Raises InputError."""
     arguments = {name: p.default for name, p in inspect.signature(renders).parameters.items() if name != "source"}
     place, *parts = text.split(",")
     given: dict[str, Any] = {}
