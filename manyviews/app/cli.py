@@ -30,6 +30,9 @@ VERBS = {  # each is manyviews/app/commands/VERB.py, with add_arguments(parser) 
 }
 
 
+TELLS_ALL = ("pretrain",)  # verbs that are told what is wrong with their words, and tell it with what else is
+
+
 class Refused(Exception):
     """What argparse found wrong."""
 
@@ -46,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in VERBS:
         args, problems = parse(argv[0], argv[1:])
-        return refuse(f"manyviews {argv[0]}", problems) if problems else run(args)
+        if problems and not hasattr(args, "problems"):
+            return refuse(f"manyviews {argv[0]}", problems)
+        return run(args)
     parser = Parser(prog="manyviews", description="Representations without labels: learn them, measure them, use them.", allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version")
     verbs = parser.add_subparsers(metavar="VERB")
@@ -92,10 +97,15 @@ def parse(verb: str, words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     try:
         args, extra = parser.parse_known_args(kept)
         problems += [f"{word!r} is one argument too many" for word in extra if word != "--"]
+        read = True
     except Refused as refusal:
         problems.append(str(refusal))
+        read = False
     args.verb = verb
-    return args, problems + ([f"`manyviews {verb} --help` lists what it takes"] if problems else [])
+    problems += [f"`manyviews {verb} --help` lists what it takes"] if problems else []
+    if read and verb in TELLS_ALL:  # it has more to say of the rest, and refuses with all of it
+        args.problems = problems
+    return args, problems
 
 
 def remember(action: argparse.Action, problems: list[str]) -> None:

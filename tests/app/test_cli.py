@@ -180,3 +180,10 @@ def test_a_closed_pipe_is_no_error():
     code = f"{sys.executable} -c \"from manyviews.app.cli import main; import sys; sys.exit(main(['methods', '--json']))\""
     result = subprocess.run(["bash", "-c", f"set -o pipefail; {code} | head -1"], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_unknown_options_are_told_together_with_what_else_is_wrong(capsys):
+    assert main(["pretrain", "nowhere", "--metod", "dino", "--encoder", "resnett18", "--lr", "fast"]) == 2
+    said = capsys.readouterr().err
+    for problem in ("no option --metod; did you mean --method", "--lr fast: expected a number", "no data at 'nowhere'", "no encoder 'resnett18'"):
+        assert problem in said, said

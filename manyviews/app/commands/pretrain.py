@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> None:
 
     given = {name: getattr(args, name) for name in FIELDS if getattr(args, name) is not None}
     values, problems = from_texts(given)
+    problems += args.problems
     pairs = [text.partition("=") for text in args.set]
     problems += [f"--set {name}: expected NAME=VALUE" for name, equals, _ in pairs if not equals]
     if pairs:
