@@ -243,6 +243,19 @@ def test_the_canary_sings_the_same_twice_and_another_song_for_another_temperatur
     assert not np.allclose(Bench(bench.arena, other, 0, precision="32-true").canary(), again, rtol=1e-3, atol=1e-5)
 
 
+def test_an_arm_depends_on_the_files_of_its_modality(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+    monkeypatch.setattr(store, "of_files", lambda files: seen.extend(files) or "code")
+    for name, wanted in (
+        ("point_mae", {"backbones/point_transformer.py", "views/points.py", "nn/neighbours.py"}),
+        ("cvrl", {"views/cvrl.py", "backbones/maps.py"}),
+    ):
+        seen.clear()
+        claim = load_claim(name)
+        store.task(claim, name, claim.data[0], "small")
+        assert wanted <= {p.relative_to(fingerprints.PACKAGE).as_posix() for p in fingerprints.closure(frozenset(seen))}
+
+
 def test_raw_input_knows_no_seed_and_is_measured_once(folder: Path) -> None:
     claim = load_claim("mine")
     assert [(one.arm, seed) for one, seed in running.missing(claim, 3, "small") if one.words["method"] == "raw"] == [("raw input", 0)]

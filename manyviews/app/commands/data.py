@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", nargs="?", help="a folder, a file, a name; without it, the kinds there are")
-    parser.add_argument("--as", dest="modality", help="what the samples are, where it is not seen from the files: images")
+    parser.add_argument(
+        "--as", dest="modality", help="what the samples are, where it is not seen from the files: images, points, renders, volumes, video, pairs, tables"
+    )
     parser.add_argument("--sample", type=int, default=256, help="how many samples to read (default: 256)")
 
 

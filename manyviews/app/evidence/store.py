@@ -16,7 +16,7 @@ from manyviews.app.catalogue import PACKAGE, find_method
 from manyviews.app.evidence.arena import Arena
 from manyviews.app.evidence.claim import Claim, claims_folder
 from manyviews.app.evidence.fingerprints import ROOTS, code_hash, of_files
-from manyviews.backbones.building import SMALL
+from manyviews.backbones.building import SMALL, modality_of
 from manyviews.train.checkpoint import atomic
 from manyviews.views.finding import policies
 
@@ -60,15 +60,16 @@ def task(claim: Claim, arm: str, arena: Arena, budget: str) -> Task:
     description = {"words": words, "arena": arena.describe(), "own": ""}
     if own:  # another measure gives other numbers, whatever the canary sings
         description["own"] = f"{claim.system}/{arm if claim.all_arms()[arm].run else ''}/{claim_code(claim)}"
-    files = [PACKAGE / root for root in ROOTS] + [PACKAGE / "views" / "images.py"]
+    modality = modality_of(str(words.get("encoder", "")))
+    files = [PACKAGE / root for root in ROOTS] + [PACKAGE / "views" / f"{modality}.py"]
     views = words.get("views", "")
     if words["method"] not in ("", "raw"):
         entry = find_method(words["method"])
         files += [PACKAGE / entry.path, PACKAGE / "methods" / "contrast" / "joint_embedding.py"]
         views = views or entry.recipe.get("views", "").strip("'\"")
-    if views in policies():  # views may have a file of their own
-        files.append(PACKAGE / "views" / f"{policies()[views].__module__.rpartition('.')[2]}.py")
-    files.append(PACKAGE / "backbones" / ("small.py" if words.get("encoder") in SMALL else "timm_model.py"))
+    if views in policies(modality):  # views may have a file of their own
+        files.append(PACKAGE / "views" / f"{policies(modality)[views].__module__.rpartition('.')[2]}.py")
+    files.append(PACKAGE / "backbones" / (f"{modality}.py" if modality != "images" else "small.py" if words.get("encoder") in SMALL else "timm_model.py"))
     if own:
         files.append(claims_folder() / f"{claim.system}.py")
     return Task(claim.system, arm, arena, words, description, of_files(files))
