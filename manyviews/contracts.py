@@ -87,6 +87,10 @@ class Encoder(nn.Module):
     axes: int = 2  # coordinates of a token's place
     content_width: int = 0  # numbers in each token's `content`; 0 where there are no tokens
 
+    def named(self, base: str) -> str:
+        """The name by which `build_encoder` makes it again, where `base` names the encoder that a method was given."""
+        return base
+
     def forward(self, view: View) -> Float[Tensor, "batch dim"]:
         raise NotImplementedError
 

@@ -151,7 +151,16 @@ class Between:
     def keep(self, encoder: Encoder, name: str = ENCODER) -> None:
         """The encoder's weights: under the usual name, the best so far. Only in the first process."""
         o = self.options
-        model = Model(encoder, o.encoder, o.size or 32, o.channels or 3, self.data.modality, self.out.name, device=str(self.fabric.device), form=self.data.form)
+        model = Model(
+            encoder,
+            encoder.named(o.encoder),
+            o.size or 32,
+            o.channels or 3,
+            self.data.modality,
+            self.out.name,
+            device=str(self.fabric.device),
+            form=self.data.form,
+        )
         model.save(self.out / name)
 
     def keep_plateau(self, step: Step) -> None:
@@ -167,7 +176,7 @@ class Between:
         exported = self.method.exported
         if not is_sharded(exported):
             return exported
-        copy = build_encoder(self.options.encoder, self.options.channels or 3, self.options.size or 32, form=self.data.form)
+        copy = build_encoder(exported.named(self.options.encoder), self.options.channels or 3, self.options.size or 32, form=self.data.form)
         copy.load_state_dict(whole(exported))
         return copy.to(self.fabric.device)
 

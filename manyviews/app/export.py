@@ -69,8 +69,15 @@ def export(reference: str | Path | Model, to: str, out: str | Path | None = None
     if blocked:
         raise InputError(f"{blocked} is no folder, so {path} cannot be written there; name another --out")
     with whole(path, folder=to == "timm") as temporary:
-        worst = compare(model, WRITERS[to](model, temporary), to)
-    if say:
+        if to == "safetensors" and model.modality not in shapes(model):
+            same(model, temporary)
+            worst = 0.0
+        else:
+            worst = compare(model, WRITERS[to](model, temporary), to)
+    if say and model.modality not in shapes(model):
+        say(f"{path}: {model.architecture}, loaded again and compared: weights and preprocessing are the same")
+        say(f"input: any {model.modality}; manyviews.load('{path}')(samples)")
+    elif say:
         shape = f"(batch, {', '.join(map(str, shape_of(model)))})"
         say(f"{path}: {model.architecture}, loaded again and compared: embeddings of random pictures differ by at most {worst:.1g}")
         say(f"input: {USES[to].format(shape=shape, path=path)}")
@@ -95,11 +102,22 @@ def check_timm(model: Model) -> list[str]:
 
 def shape_of(model: Model) -> tuple[int, ...]:
     """Of one sample as the encoder eats it. Raises InputError for modalities whose samples are no single array."""
-    n, c = model.size, model.channels
-    shapes = {"images": (c, n, n), "renders": (c, n, n), "points": (n, c), "volumes": (c, n, n, n), "video": (c, 8, n, n)}
-    if model.modality not in shapes:
+    if model.modality not in shapes(model):
         raise InputError(f"encoders of {model.modality} are exported as safetensors alone: what they eat is no single array")
-    return shapes[model.modality]
+    return shapes(model)[model.modality]
+
+
+def shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """Modality -> the shape of a sample, where samples are one array."""
+    n, c = model.size, model.channels
+    return {"images": (c, n, n), "points": (n, c), "splats": (n, c), "volumes": (c, n, n, n), "video": (c, 8, n, n)}
+
+
+def same(model: Model, path: Path) -> None:
+    """Written, and read again. Raises InputError where something else comes back."""
+    model.save(path)
+    if load(path, device=model.device).hash() != model.hash():
+        raise InputError(f"the weights of {model.architecture} or what goes before it are not the same when they are read again; nothing was written")
 
 
 def default_path(reference: str | Path | Model, model: Model, to: str) -> Path:

@@ -21,7 +21,7 @@ from manyviews.backbones.building import build_encoder, modality_of
 from manyviews.backbones.pretrained import default_size, listed, load_weights, normalise_as, read_tensors, timm_pretrained
 from manyviews.contracts import Encoder, View
 from manyviews.data.dataset import Data
-from manyviews.data.opening import open_data
+from manyviews.data.opening import of_modality, open_data
 from manyviews.errors import InputError
 from manyviews.evaluate.features import extract
 from manyviews.views.finding import plain
@@ -69,6 +69,9 @@ class Model:
         if self.modality not in ("images", "pairs") and isinstance(sample, str | Path):
             return open_data(sample, self.modality).in_channels(self.channels).batch(np.array([0])).x
         held = self.read(sample)
+        together = getattr(of_modality(self.modality), "held", None)
+        if together is not None:  # samples are no single array
+            return together([held], self.channels, self.form)
         if self.modality == "images":
             from manyviews.data.images import to_channels
 
@@ -80,7 +83,7 @@ class Model:
         if self.modality in ("images", "pairs"):  # of a pair its picture
             from manyviews.data.images import decode
 
-            return decode(Path(sample).read_bytes() if isinstance(sample, str | Path) else np.asarray(sample))
+            return decode(Path(sample).read_bytes() if isinstance(sample, str | Path) else np.asarray(getattr(sample, "image", sample)))
         return open_data(sample, self.modality).in_channels(self.channels)[0] if isinstance(sample, str | Path) else sample
 
     def untrained(self) -> Model:

@@ -227,9 +227,22 @@ def complete(options: Options, data: Data, reasons: list[str]) -> Options:
 
 
 def training_rows(data: Data) -> Data:
-    """Only the training split, where the data has one: test pictures are not looked at while training."""
+    """Only the training split, where the data has one: test pictures are not looked at while training.
+
+    Of one graph whose nodes are the samples all are looked at, as is usual there; the labels of those outside the training split are not.
+    """
+    import numpy as np
+
     split = data.columns.get("split")
-    return data if split is None else data.select(split == "train", said="the training split")
+    if split is None:
+        return data
+    if data.form.get("samples") != "nodes":
+        return data.select(split == "train", said="the training split")
+    columns = {name: column for name, column in data.columns.items() if name != "split"}
+    if data.labels is not None:
+        columns["label"] = np.where(split == "train", data.labels, -1)
+    said = f"{data.said}, labels of the training split alone".removeprefix(", ")
+    return dataclasses.replace(data, columns=columns, said=said)
 
 
 def natural_size(data: Data) -> int:

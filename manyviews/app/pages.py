@@ -17,7 +17,9 @@ from manyviews.app.evidence.plot import plot
 from manyviews.app.evidence.running import is_stale
 from manyviews.app.evidence.said import sentence, spread
 from manyviews.app.evidence.store import read_result
+from manyviews.app.matrix import PARTS, written
 from manyviews.app.showing import meaning_of
+from manyviews.data.kinds import MODALITIES
 
 SOURCE = "https://github.com/manyviews/manyviews/blob/main/"  # what pages of docs/ link to outside it
 WRITTEN = "Written by `make catalogue` from the source and from measured results; do not edit."
@@ -30,7 +32,7 @@ def root() -> Path:
 def pages() -> dict[str, str]:
     """Path below the repository -> text."""
     results = {name: result_of(entry) for name, entry in systems().items()}
-    found = {"CATALOGUE.md": catalogue_page(results), "docs/evidence.md": evidence_page(results)}
+    found = {"CATALOGUE.md": catalogue_page(results), "docs/evidence.md": evidence_page(results), "docs/matrix.md": matrix_page()}
     for name, entry in systems().items():
         found[f"docs/systems/{name}.md"] = system_page(entry, results[name])
         result = results[name]
@@ -49,6 +51,32 @@ def result_of(entry: Entry) -> dict[str, Any] | None:
         claim = load_claim(known)
         return {"system": known, "paper": claim.paper, "question": claim.question, "arms": {}, "comparisons": [], "verdict": "not run yet", "stale": False}
     return {**result, "stale": is_stale(known)}
+
+
+def matrix_page() -> str:
+    """Which method runs on what, and why not."""
+    tried = written()
+    kinds = [m for m in MODALITIES if any(m in row for row in tried.values())]
+    lines = [
+        "# Which method runs on what",
+        "",
+        f"<!-- {WRITTEN} -->",
+        "",
+        "Each was trained for two steps on forty of the built-in samples, by a small encoder with parts: "
+        + ", ".join(f"`{PARTS[m][0]}` ({m})" for m in kinds)
+        + ". Repeat it with `python -m manyviews.app.matrix [METHOD ...]`. Whether it learns there is another question: see the [evidence](evidence.md).",
+        "",
+        "| method | " + " | ".join(kinds) + " |",
+        "| --- |" + " --- |" * len(kinds),
+    ]
+    reasons: dict[str, int] = {}
+    for method in sorted(tried):
+        cells = []
+        for kind in kinds:
+            why = tried[method].get(kind)
+            cells.append("not tried" if why is None else f"[^{reasons.setdefault(why, len(reasons) + 1)}]" if why else "runs")
+        lines.append(f"| [{method}](systems/{method}.md) | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", *(f"[^{number}]: {why.splitlines()[0]}" for why, number in reasons.items())]) + "\n"
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------------------------------

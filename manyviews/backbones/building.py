@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -44,6 +45,12 @@ def two_towers(name: str) -> bool:
     return "+" in name or name.startswith("open_clip:")
 
 
+def is_companion(name: str) -> bool:
+    """Whether it names what a method made of an encoder: METHOD:...:ENCODER, as `Encoder.named` writes it, and backbones/METHOD.py reads."""
+    method, colon, _ = name.partition(":")
+    return bool(colon) and method.isidentifier() and importlib.util.find_spec(f"manyviews.backbones.{method}") is not None
+
+
 def build_encoder(
     name: str, channels: int = 3, size: int = 32, seed: int | None = None, drop_path: float = 0.0, form: Mapping[str, Any] | None = None
 ) -> Encoder:
@@ -59,6 +66,12 @@ def build_encoder(
             build = builders()[name][1]
             extra = {"form": dict(form or {})} if "form" in inspect.signature(build).parameters else {}
             return build(channels, size, **extra)
+    if is_companion(name):
+        module = importlib.import_module(f"manyviews.backbones.{name.partition(':')[0]}")
+        with torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return module.named(name, channels, size, form)
     if two_towers(name):
         from manyviews.backbones import pairs
 

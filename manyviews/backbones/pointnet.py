@@ -26,11 +26,15 @@ def shared(*widths: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Rows(nn.BatchNorm1d):
-    """Batch normalisation of the last axis over all others."""
+class Rows(nn.Module):
+    """Batch normalisation of the last axis over all others. It holds the usual one, which is taken over all ranks where there are several."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.flatten(0, -2)).view_as(x)
+        return self.norm(x.flatten(0, -2)).view_as(x)
 
 
 class Transform(nn.Module):

@@ -21,6 +21,20 @@ def point_transformer_micro(channels: int = 3, size: int = SIZE) -> Encoder:
     return grouped(channels, 96, 4, 3, *groups(size, 32))
 
 
+def point_m2ae(channels: int = 3, size: int = SIZE) -> Encoder:
+    """Groups of groups of groups under transformers of 5 blocks each, 96, 192 and 384 wide (Point-M2AE, I2P-MAE): 13 million parameters."""
+    from manyviews.backbones.point_m2ae import levelled
+
+    return levelled(channels, size, 512, (96, 192, 384), (5, 5, 5), 6)
+
+
+def point_m2ae_micro(channels: int = 3, size: int = SIZE) -> Encoder:
+    """Groups of groups of groups under transformers of 2 blocks each, 24, 48 and 96 wide: for a CPU in minutes."""
+    from manyviews.backbones.point_m2ae import levelled
+
+    return levelled(channels, size, 128, (24, 48, 96), (2, 2, 2), 6)
+
+
 def pointnet(channels: int = 3, size: int = SIZE) -> Encoder:
     """PointNet (Qi et al. 2017, arXiv:1612.00593): 2.8 million parameters, 1,024 numbers a cloud."""
     from manyviews.backbones.pointnet import PointNet

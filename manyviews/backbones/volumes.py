@@ -59,6 +59,20 @@ def vit3d_micro(channels: int = 1, size: int = SIZE) -> Encoder:
     return vit3d(channels, 96, 4, 3, (max(2, size // 4),) * 3)
 
 
+def unified_vit(channels: int = 1, size: int = SIZE) -> Encoder:
+    """A ViT-B over squares of pictures and cubes of volumes of an eighth of the side (Uni4Eye, arXiv:2203.04614): 12 blocks, 768 wide, 12 heads."""
+    from manyviews.backbones.uni4eye import unified
+
+    return unified(channels, 768, 12, 12, max(2, size // 8))
+
+
+def unified_vit_micro(channels: int = 1, size: int = SIZE) -> Encoder:
+    """A transformer of 4 blocks, 96 wide, over squares of pictures and cubes of volumes of a quarter of the side: for a CPU in minutes."""
+    from manyviews.backbones.uni4eye import unified
+
+    return unified(channels, 96, 4, 3, max(2, size // 4))
+
+
 def monai() -> Any:
     """MONAI's networks. Raises InputError with the extra that installs them."""
     try:

@@ -20,7 +20,13 @@ from manyviews.data.loading import prefetch
 from manyviews.errors import InputError
 from manyviews.nn import memory
 
-UNITS = {"points": "clouds", "video": "videos", "tables": "rows"}  # what samples are called, where not as their modality
+UNITS = {
+    "points": "clouds",
+    "splats": "objects",
+    "view_sets": "sets of views",
+    "video": "videos",
+    "tables": "rows",
+}  # what samples are called, where not as their modality
 
 
 @dataclasses.dataclass
@@ -113,7 +119,7 @@ class Data:
 
     def describe(self) -> str:
         """One line."""
-        parts = [f"{len(self):,} {UNITS.get(self.modality, self.modality)} from {self.store.describe()}"]
+        parts = [f"{len(self):,} {self.form.get('samples') or UNITS.get(self.modality, self.modality)} from {self.store.describe()}"]
         if self.labels is not None:
             parts.append(f"{len(self.classes):,} class{'es' if len(self.classes) != 1 else ''}")
         if "split" in self.columns:

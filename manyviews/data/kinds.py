@@ -1,6 +1,6 @@
 """What data there can be, apart from everything that needs PyTorch."""
 
-MODALITIES: tuple[str, ...] = ("images", "points", "volumes", "video", "pairs", "tables")
+MODALITIES: tuple[str, ...] = ("images", "points", "volumes", "video", "pairs", "tables", "splats", "view_sets", "graphs")
 KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "a folder of images, at any depth": "PHOTOS/",
     "class folders": "PETS/cat/1.jpg PETS/dog/2.png ... as PETS",
@@ -13,11 +13,14 @@ KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "NumPy arrays": "x.npy, data.npz (x, y, or x_train, y_train, x_test, y_test)",
     "a torchvision data set": "torchvision:CIFAR10",
     "a name below $MANYVIEWS_DATA": "cifar10, where $MANYVIEWS_DATA/cifar10 exists",
-    "the built-in sets": "builtin (pictures), builtin:points, builtin:volumes, builtin:video, builtin:pairs, builtin:tables",
+    "the built-in sets": "builtin (pictures), builtin:points, builtin:volumes, builtin:video, builtin:tables, builtin:graphs ...",
     "point clouds": "a folder or file of .ply .off .obj .stl .npy .las .pcd .xyz .h5; ModelNet40, ScanObjectNN, ShapeNetPart as published",
+    "Gaussian splats": "a folder or file of .ply as 3DGS writes them, ShapeSplat's folders; --as splats",
     "meshes, rendered to views": "MESHES/ with --as renders, or renders:MESHES,views=12,look=3diebench",
-    "volumes": "NIfTI, DICOM series, NRRD, .mha, .npy (count, depth, height, width); --as volumes",
+    "sets of views": "CLASS/OBJECT/1.png 2.png ..., MESHES?views=12; --as view_sets",
+    "volumes": "NIfTI, DICOM series, NRRD, .mha, .npy (count, depth, height, width); --as volumes; FOLDER?spacing=1&window=-100,300&pictures=yes",
     "pictures with captions": "IMAGE.jpg beside IMAGE.txt, a .csv .tsv .jsonl .parquet of image and caption, tar shards; --as pairs",
+    "graphs": "graph:MUTAG, graph:cora, cora.npz?split=0, MUTAG/ (MUTAG_A.txt ...), a folder of nodes.csv and edges.csv; --as graphs",
     "tables": "patients.csv .tsv .parquet with --as tables; FILE?label=COLUMN&categorical=a,b&drop=c says what is not seen from it",
     "video": "mp4 avi mkv webm gif, folders of frames, .npy (count, time, height, width, 3); --as video",
     "fractals, drawn on the spot": "fractals, fractals:1000,instances=5 (classes, largest number in a picture)",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from manyviews.data import shards
 from manyviews.data.labels import text
@@ -14,6 +16,76 @@ from manyviews.errors import InputError
 def divided(name: str) -> tuple[str, str, str]:
     """A path, and the choices that stand behind its question mark, where no file has that name: FILE?label=COLUMN."""
     return (name, "", "") if Path(name).expanduser().exists() else name.partition("?")
+
+
+def chosen(source: str | Path, known: Mapping[str, Callable[[str], Any]]) -> tuple[Path, dict[str, Any]]:
+    """A path, and what is said behind its question mark: KEY=VALUE, several joined by &, each read by its function in `known`,
+    which gets it as it was typed (%26 for & ...).
+
+    Raises InputError with everything that is not understood; a function tells what it expects by a ValueError.
+    """
+    name, _, words = divided(str(source))
+    found, problems = {}, []
+    for word in filter(None, words.split("&")):
+        key, _, value = word.partition("=")
+        try:
+            if key not in known or not value:
+                near = difflib.get_close_matches(key, known, 1)
+                raise ValueError(f"expected KEY=VALUE with KEY one of {', '.join(known)}" + (f"; did you mean {near[0]}?" if near and key not in known else ""))
+            found[key] = known[key](value)
+        except ValueError as expected:
+            problems.append(f"{word!r} after the ? of {text(name)}: {expected}")
+    if problems:
+        raise InputError(*problems)
+    return Path(name), found
+
+
+def number(value: str) -> float:
+    """One number."""
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError("expected a number") from None
+
+
+def numbers(value: str) -> tuple[float, ...]:
+    """One number, or several with commas between them."""
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise ValueError("expected numbers with commas between them") from None
+
+
+def count(value: str) -> int:
+    """A whole number, 1 or more."""
+    if not value.isdigit() or int(value) < 1:
+        raise ValueError("expected a whole number, 1 or more")
+    return int(value)
+
+
+def natural(value: str) -> int:
+    """A whole number, from 0."""
+    if not value.isdigit():
+        raise ValueError("expected a whole number, from 0")
+    return int(value)
+
+
+def one_of(*known: str) -> Callable[[str], str]:
+    """What reads one of some words."""
+
+    def read(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"expected {' or '.join(known)}")
+        return value
+
+    return read
+
+
+def whether(value: str) -> bool:
+    """Yes or no."""
+    if value.lower() not in ("yes", "no", "true", "false", "1", "0"):
+        raise ValueError("expected yes or no")
+    return value.lower() in ("yes", "true", "1")
 
 
 def located(name: str) -> Path:

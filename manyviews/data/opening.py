@@ -69,6 +69,8 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         from manyviews.data import fractals
 
         return fractals.by_name(name.removeprefix("fractals").removeprefix(":"))
+    if name.startswith(("graph:", "graphs:")):
+        return of_modality("graphs").by_name(name.partition(":")[2])
     if name.startswith("hf:"):
         from manyviews.data import huggingface
 

@@ -24,6 +24,7 @@ from manyviews.data.dataset import Data, Store, Unreadable
 from manyviews.data.derive import derive
 from manyviews.data.labels import text
 from manyviews.data.point_files import Columns
+from manyviews.data.regions import Regions
 from manyviews.errors import InputError
 
 STRONG = (".ply", ".off", ".obj", ".stl", ".npy", ".npz", ".las", ".laz", ".pcd", ".xyz", ".pts")
@@ -144,6 +145,15 @@ def with_parts(data: Data) -> Data:
         return {"part": column}
 
     return derive(data, f"parts/{data.pixels}", every)
+
+
+def regions(data: Data) -> Regions:
+    """The parts of shapes, at their points."""
+
+    def read(i: int) -> tuple[np.ndarray, np.ndarray]:
+        return data[i][:, :3], parts(data, i)
+
+    return Regions(read, "iou")
 
 
 # --- opening ------------------------------------------------------------------------------------------------------------------------------------

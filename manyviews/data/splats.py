@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from manyviews.data import clouds, folder, ply, point_sets
+from manyviews.data.arrays import Array
 from manyviews.data.dataset import Data, Store, Unreadable
 from manyviews.data.derive import new_file
 from manyviews.data.labels import text
@@ -224,3 +225,20 @@ def looks_like_splats(path: Path) -> bool:
             return ply.names(file.read(ply.LONGEST)) >= set(NAMES)
     except (OSError, ValueError):
         return False
+
+
+def from_array(source: Any) -> Data:
+    """The splats of one array (count, splats, columns), or (splats, columns) for one object; or of a list of such. Raises InputError."""
+    every = list(source) if not isinstance(source, np.ndarray) or source.ndim == 3 else [source]
+    if not every or any(np.ndim(a) != 2 or np.shape(a)[1] not in WIDTHS for a in every):
+        shapes = sorted({np.shape(a) for a in every}, key=str)
+        raise InputError(f"splats in arrays of shape {', '.join(map(str, shapes[:3])) or '(0,)'}; expected (splats, columns) each, {list(WIDTHS)} columns")
+    samples = np.empty(len(every), object)
+    samples[:] = [np.asarray(a, np.float32) for a in every]
+    channels, said = usual(list(samples))
+    return Data(Array(samples, f"{len(every):,} array{'s' if len(every) > 1 else ''}"), decode, "splats", channels=channels, bits=0, said=said)
+
+
+def natural_size(samples: Sequence[np.ndarray]) -> int:
+    """Splats of a view: the median of some samples', at most 1,024 as in ShapeSplat's experiments."""
+    return int(np.clip(np.median([len(a) for a in samples]) if samples else 1024, 32, 1024))

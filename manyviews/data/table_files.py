@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -27,11 +27,10 @@ import pyarrow.feather
 import pyarrow.parquet
 
 from manyviews.data.labels import text
+from manyviews.data.locating import chosen, one_of
 from manyviews.errors import InputError
 
 TEXTS, TYPED = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".tab"), (".parquet", ".feather")
-LISTS = ("categorical", "numeric", "date", "drop", "missing")
-KEYS = ("label", "split", "header", "separator", "bins", *LISTS)
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 HEAD = 1 << 16  # bytes that the separator and the header are told from
 MOST_RAGGED = 0.2
@@ -64,31 +63,43 @@ class Table:
 
 def parted(path: Path | str) -> tuple[Path, Options]:
     """The file, and what is said after `?`. Raises InputError for words that are not known."""
-    name, question, words = str(path).partition("?")
-    if not question or Path(path).exists():
-        return Path(path), Options()
-    given, problems = {}, []
-    for word in filter(None, words.split("&")):
-        key, equals, value = word.partition("=")
-        if key not in KEYS or not equals or not value:
-            near = difflib.get_close_matches(key, KEYS, 1)
-            problems.append(f"{word!r} after the ? of {text(name)}: expected KEY=VALUE with KEY one of {', '.join(KEYS)}" + (f"; {near[0]}?" if near else ""))
-        given[key] = value
-    if given.get("header", "yes") not in ("yes", "no"):
-        problems.append(f"header={given['header']}: yes or no")
-    if "bins" in given and not (given["bins"].isdigit() and int(given["bins"]) > 1):
-        problems.append(f"bins={given['bins']}: a number of classes, at least 2")
-    separator = {"tab": "\t"}.get(given.get("separator", ""), unquote(given.get("separator", "")))
-    if len(separator) > 1:
-        problems.append(f"separator={separator}: one character, or tab")
-    if problems:
-        raise InputError(*problems)
-    lists = {key: tuple(unquote(v) for v in given.get(key, "").split(",") if v) for key in LISTS}
-    kinds = {column: kind for kind in ("categorical", "numeric", "date") for column in lists[kind]}
-    return Path(name), Options(
-        unquote(given.get("label", "")), unquote(given.get("split", "")), given.get("header", ""), separator, int(given.get("bins", 0)), kinds,
-        lists["drop"], lists["missing"],
-    )  # fmt: skip
+    place, given = chosen(path, KEYS)
+    kinds = {column: kind for kind in ("categorical", "numeric", "date") for column in given.pop(kind, ())}
+    return place, Options(**given, kinds=kinds)
+
+
+def several(value: str) -> int:
+    """A number of classes."""
+    if not value.isdigit() or int(value) < 2:
+        raise ValueError("a number of classes, at least 2")
+    return int(value)
+
+
+def character(value: str) -> str:
+    """One, or the word tab."""
+    found = "\t" if value == "tab" else unquote(value)
+    if len(found) != 1:
+        raise ValueError("one character, or tab")
+    return found
+
+
+def names(value: str) -> tuple[str, ...]:
+    """With commas between them."""
+    return tuple(unquote(name) for name in value.split(",") if name)
+
+
+KEYS: dict[str, Callable[[str], Any]] = {
+    "label": unquote,
+    "split": unquote,
+    "header": one_of("yes", "no"),
+    "separator": character,
+    "bins": several,
+    "categorical": names,
+    "numeric": names,
+    "date": names,
+    "drop": names,
+    "missing": names,
+}
 
 
 def ending(path: Path) -> str:

@@ -280,6 +280,11 @@ def emptiness(form: Mapping[str, Any], values: Float[np.ndarray, "rows columns"]
     return [f"{why}: {', '.join(names)}" for why, names in found.items() if names]
 
 
+def held(samples: Sequence[Float[np.ndarray, "columns"]], channels: int, form: Mapping[str, Any]) -> Rows:
+    """Rows as a View holds them, in the columns of that form."""
+    return collate(list(samples), scheme=Scheme(form["columns"]))
+
+
 def formed(data: Data) -> Data:
     """The same rows, with the form of this selection: what a model may know that is trained on them."""
     known = {c["name"]: dict(zip(c.get("codes", []), c.get("categories", []), strict=False)) for c in data.form["columns"]}

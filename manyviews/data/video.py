@@ -32,6 +32,7 @@ from manyviews.data.film import RATE as RATE
 from manyviews.data.film import SHARE, opened
 from manyviews.data.film import Film as Film
 from manyviews.data.labels import text
+from manyviews.data.locating import chosen, count, number
 from manyviews.errors import InputError
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp")
@@ -130,8 +131,11 @@ class VideoArray(arrays.Array):
 def open_video(path: Path, frames: int = FRAMES, span: float = 0.0) -> Data:
     """The videos of a folder at any depth, of a list (.txt, .csv, .tsv), or one. Raises InputError.
 
-    frames: of a clip. span: seconds in the middle of each video that the frames are spread over; 0: all of it.
+    frames: of a clip. span: seconds in the middle of each video that the frames are spread over; 0: all of it. A path may say both, as in
+    CLIPS?frames=8&span=2.5.
     """
+    path, said = chosen(path, {"frames": count, "span": number})
+    frames, span = said.get("frames", frames), said.get("span", span)
     if frames < 1 or span < 0:
         raise InputError(f"frames={frames}, span={span}: expected at least one frame, and seconds of 0 or more")
     if path.suffix.lower() == ".npy" and not path.is_dir():

@@ -26,10 +26,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int16
 
-from manyviews.data import arrays
+from manyviews.data import arrays, flat_volumes
 from manyviews.data.dataset import Data, Unreadable
 from manyviews.data.dicom import SLICES, from_dicom, is_dicom
 from manyviews.data.labels import text
+from manyviews.data.locating import chosen, numbers, whether
+from manyviews.data.regions import Regions
 from manyviews.data.volume_files import MANY, READERS, SUFFIXES, from_numpy
 from manyviews.data.volume_files import number_type as number_type
 from manyviews.data.volume_layouts import LabelMaps, Scan, Volumes, described, listed
@@ -160,11 +162,20 @@ def open_volumes(path: Path, spacing: float | Sequence[float] = (), window: Sequ
     that become 0 and 1; (): decided by each sample. fourth: what several volumes in one file are: "channels", "first" (of a series that one is taken), "":
     if most files have several, they are channels where dataset.json names as many or no file says they are in time, else the first is taken.
 
-    Label maps that lie beside the volumes (imagesTr and labelsTr, scan.nii.gz and scan_seg.nii.gz) are read by `masks`.
+    Label maps that lie beside the volumes (imagesTr and labelsTr, scan.nii.gz and scan_seg.nii.gz) are read by `masks`. A path may say all of this, as in
+    SCANS?spacing=1.5&window=-100,300&fourth=first; FOLDER?pictures=yes reads the pictures of a folder too, as volumes of depth 1
+    (`manyviews.data.flat_volumes`).
     """
+    path, given = chosen(path, {"spacing": numbers, "window": numbers, "fourth": str, "pictures": whether})
+    spacing, window, fourth = given.get("spacing", spacing), given.get("window", window), given.get("fourth", fourth)
+    spacing = spacing[0] if isinstance(spacing, tuple) and len(spacing) == 1 else spacing
+    if given.get("pictures"):
+        return flat_volumes.with_pictures(open_volumes(path, spacing, window, fourth), path)
     if fourth not in ("", "first", "channels"):
         raise InputError(f"fourth={fourth!r}: expected 'first', 'channels', or nothing")
     spacing = (float(spacing),) * 3 if isinstance(spacing, int | float) else tuple(map(float, spacing))
+    if len(window) not in (0, 2) or (len(window) == 2 and not window[0] < window[1]):
+        raise InputError(f"window={tuple(window)}: expected the number that becomes 0 and, above it, the one that becomes 1")
     if spacing and (len(spacing) != 3 or min(spacing) <= 0):
         raise InputError(f"spacing={spacing}: expected millimetres above 0, one number or three")
     if path.suffix.lower() == ".npz":
@@ -193,6 +204,20 @@ def masks(data: Data) -> Data:
     maps = LabelMaps(store.files, store.series, store.masks, **store.options)
     _, classes = described(store.files.root)
     return dataclasses.replace(data, store=maps, decode=decode_labels, columns={}, classes=classes, channels=1, said="", bad={}, seen=None, kept=None)
+
+
+def regions(data: Data) -> Regions | None:
+    """The label maps that lie beside volumes, at the centres of voxels as (x, y, z), the corner of the volume at 0; None where there are none."""
+    if not isinstance(data.store, Volumes) or not data.store.masks:
+        return None
+    maps = masks(data)
+
+    def read(i: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = maps[i][..., 0]
+        z, y, x = np.indices(labels.shape, dtype=np.float32) + 0.5
+        return np.stack([x, y, z], -1).reshape(-1, 3), labels.reshape(-1).astype(np.int64)
+
+    return Regions(read, "dice", maps.classes)
 
 
 def from_array(source: np.ndarray) -> Data:
@@ -253,6 +278,6 @@ def natural_size(samples: Sequence[np.ndarray]) -> int:
     """Voxels a side of a view: the median shorter side of some volumes, in steps of 4, at most 32, or 96 with a GPU."""
     import torch
 
-    sides = [min(a.shape[:3]) for a in samples]
+    sides = [min(side for side in a.shape[:3] if side > 1) for a in samples if max(a.shape[:3]) > 1]  # pictures have a depth of 1
     most = 96 if torch.cuda.is_available() else 32
     return int(np.clip((np.median(sides) if sides else most) // 4 * 4, 8, most))

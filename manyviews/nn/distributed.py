@@ -90,11 +90,13 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
     def over_all_ranks(self, input: Float[Tensor, "batch channels *axes"]) -> Float[Tensor, "batch channels *axes"]:
         x = input if input.dtype == torch.float64 else input.float()
         axes = [0, *range(2, x.dim())]
-        count = x.numel() / x.shape[1] * world()
-        mean = average(x.mean(axes))
+        own = torch.tensor(x.numel() / x.shape[1], device=x.device, dtype=x.dtype)
+        count = average(own) * world()
+        share = own * world() / count  # ranks may have different numbers of rows, as of the nodes of graphs
+        mean = average(x.mean(axes) * share)
         shape = (1, -1) + (1,) * (x.dim() - 2)
         centred = x - mean.view(shape)
-        variance = average(centred.square().mean(axes))
+        variance = average(centred.square().mean(axes) * share)
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 self.num_batches_tracked.add_(1)

@@ -51,6 +51,11 @@ def plain(size: int) -> Policy:
     return of_pictures(images.plain(size))
 
 
+def both(size: int) -> Policy:
+    """The picture's centred square, and the caption: for evaluation."""
+    return Policy({"image": Image(images.plain(size).specs[0]), "text": Caption()})
+
+
 def clip(size: int) -> Policy:
     """Radford et al. 2021, arXiv:2103.00020: a random square of 90 to 100 % of the area, and nothing else; and the caption.
 

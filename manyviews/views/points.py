@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from manyviews.contracts import View
+from manyviews.contracts import Tokens, View
 from manyviews.counters import Counter
 from manyviews.groups import Affine, Picture, rotations_about, rotations_from
 from manyviews.views.policy import Policy
@@ -114,13 +114,17 @@ class Cloud:
                 there, share = dropped(change, x[..., :3], there, counter, f"{role}/{k}", samples.index)
                 lost["crop" if isinstance(change, Crop) else "cut_out"] = share
         x = x.gather(1, self.rows(there, counter, role, samples.index)[..., None].expand(-1, -1, x.shape[-1]))
-        x = acted(g, x)
+        x = self.act(g, x)
         for k, change in enumerate(self.changes):
             if isinstance(change, Jitter):
                 noise = counter.normal(f"{role}/{k}", samples.index, self.size, 3) * change.sigma
                 x = torch.cat([x[..., :3] + noise.clamp(-change.clip, change.clip), x[..., 3:]], -1)
                 lost["jitter"] = torch.full((len(x),), change.sigma, device=x.device)
         return View(x, samples.index, Picture(g, None, lost), samples.given)
+
+    def act(self, g: Affine, x: Float[Tensor, "batch points channels"]) -> Float[Tensor, "batch points channels"]:
+        """What a map does to all columns; other kinds of points have others."""
+        return acted(g, x)
 
     def rows(self, there: Bool[Tensor, "batch points"], counter: Counter, role: str, index: Int[Tensor, "batch"]) -> Int[Tensor, "batch size"]:
         """Which points are shown: of those that are there, `size`, each as seldom as can be."""
@@ -254,3 +258,13 @@ def raw(view: View) -> Float[Tensor, "batch numbers"]:
     number = (cell[..., 0] * 8 + cell[..., 1]) * 8 + cell[..., 2]
     counts = torch.zeros(len(number), 512, device=number.device).scatter_add_(1, number, torch.ones_like(number, dtype=torch.float32))
     return counts / number.shape[1]
+
+
+def placed(view: View, places: Float[Tensor, "batch places axes"]) -> Float[Tensor, "batch places axes"]:
+    """Where places of the samples are among the tokens of a view."""
+    return view.g.geometry.act(places)
+
+
+def raw_parts(view: View) -> list[Tokens]:
+    """What stands for the input itself, place by place: the points as they are."""
+    return [Tokens(view.x, view.x[..., :3])]

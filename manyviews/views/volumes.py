@@ -1,8 +1,10 @@
 """Views of volumes: one 3-D affine map a sample, one resampling, then intensities.
 
-Samples are (depth, height, width, channels), floats in [0, 1] or uint8. Crop, turn, scale and mirror compose to one 4x4 map from the sample's voxels to the
-view's, with axes (x, y, z) = (width, height, depth), corners at 0; `g` holds it. Where it shrinks, each voxel of the view is the mean of a finer grid of
-trilinear samples, which antialiases; beyond the edge the border is repeated. A view is (batch, channels, size, size, size) in [0, 1].
+Samples are (depth, height, width, channels), floats in [0, 1] or uint8; those of depth 1 are pictures, and stay so. Crop, turn, scale and mirror compose to
+one 4x4 map from the sample's voxels to the view's, with axes (x, y, z) = (width, height, depth), corners at 0; `g` holds it. Where it shrinks, each voxel of
+the view is the mean of a finer grid of trilinear samples, which antialiases; beyond the edge the border is repeated. A view is (batch, channels, size, size,
+size) in [0, 1], of pictures alone (batch, channels, 1, size, size). Where a batch has both, pictures are the first slices of cubes that are NaN everywhere
+else: of the encoders unified_vit alone takes that.
 
     policy = simclr(32)
     views = policy(samples, Counter(seed=0, step=0))       # samples.x: (batch, depth, height, width, channels), or a list of such volumes
@@ -13,13 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from manyviews.contracts import View
+from manyviews.contracts import Tokens, View
 from manyviews.counters import Counter
 from manyviews.groups import Affine, Picture, rotations_about
 from manyviews.views.policy import Policy
@@ -103,6 +106,9 @@ class Block:
     def view(self, samples: View, counter: Counter, role: str) -> View:
         """The view of that name."""
         device = samples.index.device
+        flat = torch.tensor([len(x) == 1 for x in samples.x], device=device)
+        if bool(flat.any()) and not bool(flat.all()):
+            return joined([self.view(rows_of(samples, which), counter, role) for which in (flat, ~flat)], flat, samples)
         extent = torch.tensor([[x.shape[2], x.shape[1], x.shape[0]] for x in samples.x], device=device).float()
         g = self.geometry(extent, samples, counter, role)
         x = torch.stack([resampled(x, m, self.size) for x, m in zip(samples.x, g.matrix, strict=True)])
@@ -114,13 +120,15 @@ class Block:
     def geometry(self, extent: Float[Tensor, "batch 3"], samples: View, counter: Counter, role: str) -> Affine:
         """From the sample's voxels to the view's: the box, which comes first, then the rest about the view's centre."""
         box = next(((k, c) for k, c in enumerate(self.changes) if isinstance(c, Box)), None)
-        side = extent.amin(1, keepdim=True).expand(-1, 3)  # without a box: the centred cube
+        flat = extent[:, 2] == 1
+        side = torch.where(flat, extent[:, :2].amin(1), extent.amin(1))[:, None].repeat(1, 3)  # without a box: the centred cube
         corner = (extent - side) / 2
         if box is not None:
             u = counter.uniform(f"{role}/{box[0]}", samples.index, 2, 3)
             side = (box[1].low + (box[1].high - box[1].low) * u[:, 0]) * extent
             corner = (extent - side) * u[:, 1]
         zoom = self.size / side
+        zoom[flat, 2], corner[flat, 2] = 1.0, 0.0  # a picture has one slice, and keeps it
         linear, parameters = torch.diag_embed(zoom), {"corner": corner, "side": side}
         m = homogeneous(linear, -corner * zoom)
         centre = torch.full_like(corner, self.size / 2)
@@ -128,6 +136,7 @@ class Block:
             found = about_centre(change, counter, f"{role}/{k}", samples)
             if found is not None:
                 name, linear, parameters[name] = found
+                linear[flat, 2], linear[flat, :, 2] = linear.new_tensor([0, 0, 1]), linear.new_tensor([0, 0, 1])  # turned, seen from before
                 m = homogeneous(linear, centre - (linear @ centre[..., None])[..., 0]) @ m
         return Affine(m, parameters)
 
@@ -176,19 +185,47 @@ def homogeneous(linear: Float[Tensor, "batch 3 3"], shift: Float[Tensor, "batch 
     return matrix
 
 
-def resampled(x: Tensor, matrix: Float[Tensor, "4 4"], size: int) -> Float[Tensor, "channels size size size"]:
-    """One volume seen through its map, in [0, 1]: trilinear, and the mean of finer samples where the map shrinks."""
+def resampled(x: Tensor, matrix: Float[Tensor, "4 4"], size: int) -> Float[Tensor, "channels depth size size"]:
+    """One volume seen through its map, in [0, 1]: trilinear, and the mean of finer samples where the map shrinks. Of depth 1 stays of depth 1."""
     top = 255.0 if x.dtype == torch.uint8 else 1.0
     back = torch.linalg.inv(matrix)
     shrinks = float(back[:3, :3].norm(dim=0).max())  # sample voxels to a voxel of the view
     fine = min(FINEST, max(1, math.ceil(shrinks - 0.25)))
     axis = (torch.arange(size * fine, device=x.device) + 0.5) / fine
-    z, y, w = torch.meshgrid(axis, axis, axis, indexing="ij")
+    flat = len(x) == 1
+    z, y, w = torch.meshgrid(axis.new_full((1,), 0.5) if flat else axis, axis, axis, indexing="ij")
     at = torch.stack([w, y, z], -1) @ back[:3, :3].T + back[:3, 3]
     extent = torch.tensor([x.shape[2], x.shape[1], x.shape[0]], device=x.device).float()
     grid = 2 * at / extent - 1
     seen = F.grid_sample(x.permute(3, 0, 1, 2)[None].float() / top, grid[None], mode="bilinear", padding_mode="border", align_corners=False)
-    return (F.avg_pool3d(seen, fine) if fine > 1 else seen)[0]
+    return (F.avg_pool3d(seen, (1 if flat else fine, fine, fine)) if fine > 1 else seen)[0]
+
+
+def rows_of(samples: View, which: Tensor) -> View:
+    """Some of the samples."""
+    rows = which.nonzero()[:, 0]
+    return View([samples.x[i] for i in rows.tolist()], samples.index[rows], None, {name: value[rows] for name, value in samples.given.items()})
+
+
+def joined(parts: list[View], flat: Tensor, samples: View) -> View:
+    """Views of pictures and of volumes, in the rows that they had."""
+    pictures, volumes = parts
+    x = volumes.x.new_full((len(samples), *volumes.x.shape[1:]), torch.nan)
+    x[flat, :, :1], x[~flat] = pictures.x, volumes.x
+    back = torch.cat([flat.nonzero()[:, 0], (~flat).nonzero()[:, 0]]).argsort()
+
+    def both(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: torch.cat([one[name], other[name]])[back] for name in one}
+
+    a, b = pictures.g.geometry, volumes.g.geometry
+    geometry = Affine(torch.cat([a.matrix, b.matrix])[back], both(a.parameters, b.parameters))
+    return View(x, samples.index, Picture(geometry, None, both(pictures.g.lost, volumes.g.lost)), samples.given)
+
+
+def raw(view: View) -> Float[Tensor, "batch numbers"]:
+    """What stands for the input itself: all voxels; a picture counts as a volume of equal slices."""
+    x = torch.where(view.x.isnan(), view.x[:, :, :1], view.x)
+    return x.expand(-1, -1, x.shape[3], -1, -1).flatten(1)
 
 
 def blurred(x: Float[Tensor, "batch channels d h w"], sigma: Float[Tensor, "batch"], radius: int) -> Float[Tensor, "batch channels d h w"]:
@@ -225,3 +262,16 @@ def strong(size: int) -> Block:
 def local(size: int) -> Block:
     """A small box of half the side of the view."""
     return Block(max(8, size // 2 // 4 * 4), (Box(0.25, 0.5), Turn(), Mirror((0, 1, 2)), Intensity(), Noise()))
+
+
+def placed(view: View, places: Float[Tensor, "batch places axes"]) -> Float[Tensor, "batch places axes"]:
+    """Where places of the samples (x, y, z in their voxels) are among the tokens of a view, whose corners are 0 and 1."""
+    return view.g.geometry.act(places) / torch.tensor(view.x.shape[:1:-1], device=places.device)
+
+
+def raw_parts(view: View) -> list[Tokens]:
+    """What stands for the input itself, place by place: each voxel, and where it is."""
+    axes = [(torch.arange(count, device=view.x.device) + 0.5) / count for count in view.x.shape[2:]]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    where = torch.stack([x, y, z], -1).reshape(1, -1, 3).expand(len(view.x), -1, -1)
+    return [Tokens(torch.cat([view.x.flatten(2).mT, where], -1), where)]

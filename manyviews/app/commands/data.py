@@ -29,7 +29,12 @@ def run(args: argparse.Namespace) -> None:
     print(described(open_data(args.source, args.modality), args.sample))
 
 
-AXES = {"points": "points x channels", "volumes": "depth x height x width x channels", "video": "time x height x width x channels"}
+AXES = {
+    "points": "points x channels",
+    "splats": "splats x columns",
+    "volumes": "depth x height x width x channels",
+    "video": "time x height x width x channels",
+}
 
 
 def columns_of(data: Data) -> list[str]:

@@ -12,30 +12,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from manyviews.contracts import Encoder, Features, Method, Recipe, Terms, Tokens, View
+from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
 from manyviews.nn.distributed import average
-from manyviews.nn.masking import hide, put_back
-from manyviews.nn.transformer import Transformer, initialise
+from manyviews.nn.masking import hide
+from manyviews.nn.part_decoder import PartDecoder
 from manyviews.objectives.infonce import infonce
 
 CONTRASTS = ("tokens", "all", "instance", "none")
-
-
-class Branch(nn.Module):
-    """One of the two decoders, with its own mask token."""
-
-    def __init__(self, encoder: Encoder, depth: int, heads: int):
-        super().__init__()
-        self.mask_token = nn.Parameter(torch.empty(encoder.dim).normal_(std=0.02))
-        self.place = nn.Sequential(nn.Linear(encoder.axes, 128), nn.GELU(), nn.Linear(128, encoder.dim))
-        self.decoder = Transformer(encoder.dim, depth, heads)
-        self.predict = nn.Linear(encoder.dim, encoder.content_width)
-        initialise(self.predict)
-
-    def forward(self, features: Features, rows: Tensor, hidden: Tensor, tokens: Tokens) -> Float[Tensor, "batch tokens dim"]:
-        full = put_back(features.parts, rows, hidden, self.mask_token)
-        return self.decoder(full + self.place(tokens.where), tokens.exists)
 
 
 class PointCMAE(Method):
@@ -58,7 +42,7 @@ class PointCMAE(Method):
         if problems:
             raise InputError(*problems)
         self.encoder = encoder
-        self.branches = nn.ModuleList(Branch(encoder, depth, heads) for _ in range(2))
+        self.branches = nn.ModuleList(PartDecoder(encoder, depth, heads) for _ in range(2))  # two, each with its own mask token
         self.mask_ratio, self.contrast = mask_ratio, contrast
         self.weight = weight  # of the contrast
 

@@ -1,0 +1,86 @@
+"""Which method runs on what: each is trained for two steps on forty samples of every modality, by a small encoder with parts, and what it says is written down.
+
+`python -m manyviews.app.matrix` writes claims/results/matrix.json, from which docs/matrix.md is made; some fifteen minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyviews.app import catalogue
+from manyviews.data.kinds import MODALITIES
+from manyviews.errors import InputError
+from manyviews.train.checkpoint import atomic
+
+PARTS = {  # a small encoder with parts, and the size of its views
+    "images": ("vit_nano", 32),
+    "points": ("point_transformer_micro", 64),
+    "volumes": ("vit3d_micro", 12),
+    "video": ("tubelet_vit_micro", 16),
+    "tables": ("ft_transformer_micro", 16),
+    "pairs": ("two_towers_nano", 32),
+    "splats": ("splat_transformer_micro", 64),
+    "graphs": ("graph_transformer_micro", 40),
+    "view_sets": ("vsformer_micro", 16),
+}
+SMALL = {"hidden": 32, "out": 16, "bottleneck": 8, "dim": 48, "depth": 1, "heads": 2, "predictor_depth": 1, "words": 64, "clusters": 8, "queue": 64}
+
+
+def few(modality: str, rows: int = 40) -> Any:
+    """As many of the built-in samples, every fourth for testing, with three classes."""
+    from manyviews.data.opening import open_data
+
+    data = open_data("builtin" if modality == "images" else f"builtin:{modality}")
+    chosen = data.select(np.random.default_rng(0).permutation(len(data))[:rows])
+    return chosen.with_columns(split=np.where(np.arange(rows) % 4 == 0, "test", "train"), label=np.arange(rows) % 3)
+
+
+def tried(method: str, modality: str, data: Any, steps: int = 2) -> str:
+    """What comes of training: nothing where it runs, else what it says."""
+    from manyviews.app.pretrain import pretrain
+
+    encoder, size = PARTS[modality]
+    settings = {key: value for key, value in SMALL.items() if key in catalogue.methods()[method].parameters}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            run = pretrain(data, method, encoder, Path(folder) / "run", steps=steps, batch=8, size=size, settings=settings, precision="32-true", quiet=True)
+        except InputError as error:
+            return str(error)
+        losses = [row["loss"] for row in run.metrics if "loss" in row]
+    return "" if losses and all(math.isfinite(x) for x in losses) else "its loss is not finite"
+
+
+def main() -> None:
+    """All of them, or the methods that are named."""
+    file = path()
+    found = written()
+    for method in sys.argv[1:] or sorted(catalogue.methods()):
+        row = found[method] = {}
+        for modality in MODALITIES:
+            try:
+                row[modality] = tried(method, modality, few(modality))
+            except Exception as error:  # a method that fails otherwise is told too: it is what there is to mend
+                row[modality] = f"{type(error).__name__}: {error}"
+            print(f"{method} on {modality}: {row[modality] or 'runs'}", flush=True)
+        with atomic(file) as temporary:
+            temporary.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def path() -> Path:
+    return catalogue.PACKAGE.parent / "claims" / "results" / "matrix.json"
+
+
+def written() -> dict[str, dict[str, str]]:
+    """Method -> modality -> what was said last; empty where nothing was tried yet."""
+    return json.loads(path().read_text(encoding="utf-8")) if path().is_file() else {}
+
+
+if __name__ == "__main__":
+    main()

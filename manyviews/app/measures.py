@@ -1,0 +1,253 @@
+"""What can be measured of an encoder, by name, and on which data each makes sense."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from manyviews.app.model import Model
+from manyviews.contracts import View
+from manyviews.counters import Counter
+from manyviews.data.dataset import Data, Unreadable
+from manyviews.data.regions import Regions, regions
+from manyviews.errors import InputError
+from manyviews.evaluate.boosted_trees import boosted_trees
+from manyviews.evaluate.features import extract
+from manyviews.evaluate.few_shot import few_shot
+from manyviews.evaluate.knn import knn
+from manyviews.evaluate.label_fraction import label_fraction
+from manyviews.evaluate.linear import Linear, linear
+from manyviews.evaluate.linear_sgd import linear_sgd
+from manyviews.evaluate.retrieval import retrieval
+from manyviews.evaluate.robustness import robustness
+from manyviews.evaluate.scores import Labelled, Score, accuracy
+from manyviews.evaluate.segmentation import Located, levels_of, segmentation
+from manyviews.evaluate.svm import svm, trials
+from manyviews.evaluate.zero_shot import class_embeddings, recall, zero_shot_accuracy
+from manyviews.views import finding
+from manyviews.views.corruptions import CORRUPTIONS, corrupted
+from manyviews.views.finding import plain
+from manyviews.views.policy import Policy
+
+SEVERITIES, CORRUPTED = (1, 3, 5), 1000  # test samples that are corrupted: up to this many
+PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
+BATCH = 256
+
+
+@dataclasses.dataclass
+class Case:
+    """What there is to measure of one encoder. Features are computed when they are first asked for."""
+
+    encoder: Callable[[View], Tensor]  # a module, or what stands for the raw input
+    size: int
+    train_rows: Data
+    test_rows: Data
+    validation_rows: Data | None = None  # the data's own, where it has test rows as well; choices are made on it
+    device: str = "cpu"
+    seed: int = 0
+    products: torch.dtype = torch.float32
+
+    @functools.cached_property
+    def train(self) -> Labelled:
+        found = self.see(self.train_rows)
+        if len(found.y.unique()) < 2:
+            raise InputError("of the samples that could be read, fewer than two classes are left to train a classifier")
+        return found
+
+    @functools.cached_property
+    def test(self) -> Labelled:
+        found = self.see(self.test_rows)
+        if not len(found):
+            raise InputError("none of the samples to test on could be read")
+        return found
+
+    @functools.cached_property
+    def validation(self) -> Labelled | None:
+        return None if self.validation_rows is None else self.see(self.validation_rows)
+
+    @functools.cached_property
+    def classifier(self) -> Linear:
+        """The linear probe, fitted once for all that need it."""
+        return linear(self.train, self.validation, seed=self.seed, products=self.products)
+
+    def see(self, rows: Data, policy: Callable[[View, Counter], dict] | None = None) -> Labelled:
+        """Features of those rows, as they are or as `policy` shows them. Raises InputError when they are not finite or not enough could be read."""
+        x, index = self.features(self.encoder, rows, policy or plain(self.size, rows.modality))
+        assert rows.labels is not None
+        return Labelled(x, torch.from_numpy(rows.labels)[index].long(), len(rows.classes))
+
+    def features(self, encoder: Callable[[View], Tensor], rows: Data, policy: Callable[[View, Counter], dict]) -> tuple[Tensor, Tensor]:
+        order = np.array_split(np.arange(len(rows)), -(-len(rows) // BATCH))
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.products == torch.bfloat16):
+            found = extract(encoder, rows.batches(order), policy, self.device)
+        rows.check_bad()
+        return found
+
+    def corrupt(self, name: str, severity: int) -> Labelled:
+        """Of up to CORRUPTED test samples, after a corruption."""
+        some = self.test_rows
+        if len(some) > CORRUPTED:
+            some = some.select(np.sort(np.random.default_rng([self.seed, 3]).permutation(len(some))[:CORRUPTED]))
+        return self.see(some, corrupted(self.size, name, severity))
+
+    def paired(self, role: str) -> Float[Tensor, "rows out"]:
+        """Test samples in the space that both towers share: their `image`, or their `text`."""
+        policy = Policy({role: finding.of_modality("pairs").both(self.size).roles[role]})
+        towers: Any = self.encoder
+        embed = towers.embed_image if role == "image" else towers.embed_text
+        towers.eval()
+        return self.features(embed, self.test_rows, lambda samples, counter: {"v": policy(samples, counter)[role]})[0]
+
+
+def located(rows: Data, inside: Regions, size: int, device: str, number: dict[int, int]) -> Iterator[Located]:
+    """Each sample as it is, with its places and what is there, as `number` counts it."""
+    policy, module = plain(size, rows.modality), finding.of_modality(rows.modality)
+    for i in range(len(rows)):
+        try:
+            places, there = inside.read(i)
+        except Unreadable:
+            continue
+        samples = rows.batch(np.array([i]))
+        if len(samples):
+            view = policy(samples.to(device), Counter(0, 0))["v"]
+            where = module.placed(view, torch.from_numpy(places)[None].float().to(device))[0]
+            known, back = np.unique(there, return_inverse=True)
+            labels = np.array([number.get(int(n), -1) for n in known])[back]
+            yield Located(view, where.cpu(), torch.from_numpy(labels), -1 if rows.labels is None else int(rows.labels[i]))
+
+
+def score_segmentation(case: Case) -> dict[str, Score]:
+    """Of every place in the test samples, by a linear probe on what the encoder's levels have there."""
+    train, test = regions(case.train_rows), regions(case.test_rows)
+    if train is None or test is None:
+        raise InputError("of the training or of the test samples none says what lies where")
+    there = sorted({int(n) for i in range(len(case.train_rows)) for n in values(train, i)})
+    names = [train.names[n] if n < len(train.names) else f"{n}" for n in there]
+    number = {n: k for k, n in enumerate(there)}
+    module = finding.of_modality(case.train_rows.modality)
+    levels = levels_of(case.encoder) if isinstance(case.encoder, torch.nn.Module) else module.raw_parts
+    known = located(case.train_rows, train, case.size, case.device, number)
+    asked = located(case.test_rows, test, case.size, case.device, number)
+    return segmentation(levels, known, asked, names, train.measure, case.seed)
+
+
+def values(inside: Regions, i: int) -> np.ndarray:
+    """What there is in sample i, but -1."""
+    try:
+        there = np.unique(inside.read(i)[1])
+    except Unreadable:
+        return np.empty(0, np.int64)
+    return there[there >= 0]
+
+
+def score_robustness(case: Case) -> dict[str, Score]:
+    """Of the linear probe, under each corruption at three severities."""
+    looks = ((name, severity, case.corrupt(name, severity)) for name in CORRUPTIONS for severity in SEVERITIES)
+    return robustness(case.classifier.predict, ((name, seen.x, seen.y) for name, _, seen in looks), case.seed)
+
+
+def score_knn(case: Case) -> dict[str, Score]:
+    """k = 20 and temperature 0.07 as published: nothing is chosen."""
+    return {"knn": accuracy(knn(case.train.x, case.train.y, case.test.x, products=case.products) == case.test.y, case.seed)}
+
+
+def score_linear_sgd(case: Case) -> dict[str, Score]:
+    heads = linear_sgd(case.train, case.validation, seed=case.seed)
+    return {"linear (SGD)": accuracy(heads.predict(case.test.x)[0] == case.test.y, case.seed)}
+
+
+def score_zero_shot(case: Case) -> dict[str, Score]:
+    """By the names of the classes; nothing of an encoder that cannot read them, as the raw input cannot."""
+    towers: Any = case.encoder
+    if not hasattr(towers, "embed_words"):
+        return {}
+    classes = class_embeddings(lambda texts: towers.embed_words(texts).cpu(), list(case.test_rows.classes))
+    return zero_shot_accuracy(case.paired("image"), classes, torch.from_numpy(case.test_rows.labels).long(), case.seed)  # type: ignore[arg-type]
+
+
+def score_recall(case: Case) -> dict[str, Score]:
+    """Each test picture among the test captions, and the other way."""
+    return recall(case.paired("image"), case.paired("text"), seed=case.seed) if hasattr(case.encoder, "embed_text") else {}
+
+
+EVALUATORS: dict[str, Callable[[Case], dict[str, Score]]] = {
+    "knn": score_knn,
+    "linear": lambda case: {"linear": accuracy(case.classifier.predict(case.test.x) == case.test.y, case.seed)},
+    "few_shot": lambda case: few_shot(case.train, case.test, seed=case.seed),
+    "retrieval": lambda case: retrieval(case.train, case.test, seed=case.seed),
+    "label_fraction": lambda case: label_fraction(case.train, case.test, case.classifier, seed=case.seed),
+    "robustness": score_robustness,
+    "svm": lambda case: svm(case.train, case.test, case.validation, case.seed),
+    "svm_few_shot": lambda case: trials(case.train, case.test, seed=case.seed),
+    "segmentation": score_segmentation,
+    "boosted_trees": lambda case: {"boosted trees": boosted_trees(case.train.x, case.train.y, case.test.x, case.test.y, seed=case.seed)},
+    "zero_shot": score_zero_shot,
+    "recall": score_recall,
+    "linear_sgd": score_linear_sgd,
+}
+OF = {  # what is measured of some modalities alone
+    "robustness": ("images",),
+    "svm": ("points",),
+    "svm_few_shot": ("points",),
+    "boosted_trees": ("tables",),
+    "zero_shot": ("pairs",),
+    "recall": ("pairs",),
+}
+UNLABELLED = ("segmentation", "recall")  # what needs no label of the whole sample
+SELDOM = ("linear_sgd",)  # takes long, and seldom says more than linear
+
+
+def why_not(name: str, data: Data, model: Model) -> str:
+    """Why that cannot be measured of a model on `data`; empty where it can."""
+    if name in OF and model.modality not in OF[name]:
+        return f"{name} is measured of {' and '.join(OF[name])}, and this is a model of {model.modality}"
+    if name == "recall" and data.modality != "pairs":
+        return f"recall needs pictures with captions, and {data.describe()} has none"
+    if name == "segmentation" and regions(data) is None:
+        return f"segmentation needs samples that say what lies where, as parts of shapes and label maps of volumes do, and {data.describe()} does not"
+    if name == "segmentation" and not model.encoder.widths:
+        return f"segmentation needs an encoder with features of parts, and {model.architecture} has none"
+    if name not in UNLABELLED and data.labels is None:
+        return f"{name} needs labels, and {data.describe()} has none; put each class into a folder of its own"
+    if name == "svm_few_shot" and able(data) < 5:
+        return "svm_few_shot tells five classes or more apart that have ten samples each to learn from, and here are fewer"
+    return ""
+
+
+def able(data: Data, shots: int = 10) -> int:
+    """Classes with as many training samples, and one to test on."""
+    own = data.columns.get("split")
+    assert data.labels is not None
+    known = data.labels[data.labels >= 0] if own is None else data.labels[(data.labels >= 0) & (own == "train")]
+    return int((np.bincount(known) >= (shots * 5 / 4 if own is None else shots)).sum()) if len(known) else 0
+
+
+def choose(only: list[str] | str | None, precision: str, data: Data, model: Model) -> list[str]:
+    """The measurements asked for, or all that make sense. Raises InputError with the nearest names of all that do not exist, or not for this data."""
+    problems = []
+    if only is None or not len(only):
+        wanted = [name for name in EVALUATORS if name not in SELDOM and not why_not(name, data, model)]
+        if not wanted:
+            problems.append(f"evaluation needs labels, and {data.describe()} has none; put each class into a folder of its own")
+    else:
+        wanted = list(dict.fromkeys([only] if isinstance(only, str) else only))
+        for name in wanted:
+            if name not in EVALUATORS:
+                near = difflib.get_close_matches(name, EVALUATORS, 2, 0.4)
+                hint = f"; did you mean {' or '.join(near)}?" if near else "."
+                problems.append(f"no measurement {name!r}{hint} There is {', '.join(EVALUATORS)}")
+            elif why_not(name, data, model):
+                problems.append(why_not(name, data, model))
+    if precision not in PRECISIONS:
+        problems.append(f"--precision {precision}: expected {' or '.join(PRECISIONS)}")
+    if problems:
+        raise InputError(*problems)
+    return wanted
