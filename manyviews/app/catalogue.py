@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from manyviews.app.settings import parse_settings as parse_settings
-from manyviews.app.source import arguments, assigned, call_of, comments, constant, defaults, meanings, parse, types
+from manyviews.app.source import arguments, assigned, call_of, comments, constant, defaults, literal, meanings, parse, types
 from manyviews.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -86,7 +86,7 @@ class Entry:
         values: dict[str, object] = {}
         for name, text in self.parameters.items():
             try:
-                values[name] = ast.literal_eval(text)
+                values[name] = literal(text)
             except ValueError:
                 values[name] = text
         return values

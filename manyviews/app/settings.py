@@ -6,6 +6,8 @@ import ast
 import difflib
 from typing import Protocol, runtime_checkable
 
+from manyviews.app.source import literal
+
 TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
@@ -57,7 +59,7 @@ def read_value(text: object, annotation: str, default: str) -> object:
         kind = ast.parse(kind.value, mode="eval").body
     if ast.unparse(kind) in ("Any", "object", "typing.Any"):
         try:
-            like = ast.literal_eval(default)
+            like = literal(default)
         except ValueError:
             return value
         kind = ast.parse("Any" if like is None else type(like).__name__, mode="eval").body

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import io
+import operator
 import re
 import tokenize
 from pathlib import Path
+from typing import Any
 
 from manyviews.errors import InputError
 
@@ -37,6 +39,9 @@ def types(function: ast.FunctionDef) -> dict[str, str]:
     return {a.arg: ast.unparse(a.annotation) for a, _ in arguments(function) if a.annotation is not None}
 
 
+ARITHMETIC: dict[type, Any] = {ast.Div: operator.truediv, ast.Mult: operator.mul, ast.Add: operator.add, ast.Sub: operator.sub, ast.Pow: operator.pow}
+
+
 def assigned(body: list[ast.stmt], name: str) -> ast.expr | None:
     """What `name` is set to in a module or class."""
     for node in body:
@@ -46,6 +51,15 @@ def assigned(body: list[ast.stmt], name: str) -> ast.expr | None:
         if any(isinstance(t, ast.Name) and t.id == name for t in targets):
             return node.value
     return None
+
+
+def literal(text: str) -> object:
+    """The value of a literal, or of a quotient, product, sum or difference of two numbers (1 / 300). Raises ValueError for anything else."""
+    node = ast.parse(text.strip(), mode="eval").body
+    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+        a, b = ast.literal_eval(node.left), ast.literal_eval(node.right)
+        return ARITHMETIC[type(node.op)](a, b)
+    return ast.literal_eval(text)
 
 
 def constant(tree: ast.Module, name: str) -> object:

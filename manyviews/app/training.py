@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import datetime
@@ -138,7 +137,7 @@ def write_config(out: Path, options: Options, recipe: Recipe, data: Data, fabric
     config = {
         "options": dataclasses.asdict(options),
         "recipe": {**dataclasses.asdict(recipe), "lr": options.lr if options.lr is not None else recipe.lr * options.batch / 256},
-        "hyperparameters": {**{name: ast.literal_eval(text) for name, text in find_method(options.method).parameters.items()}, **options.settings},
+        "hyperparameters": {**find_method(options.method).defaults(), **options.settings},
         "data": {"described": data.describe(), "fingerprint": data.fingerprint(), "classes": list(data.classes)},
         "command": sys.argv,
         "versions": versions(),

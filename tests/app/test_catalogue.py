@@ -183,8 +183,13 @@ def test_methods_that_learn_from_labels_refuse_data_without_them(pictures):
     assert method.classifier.out_features == 3
 
 
-def test_defaults_are_values_where_the_source_is_a_literal():
-    assert entry(a=("float", "0.1"), b=("", "(1, 2)"), c=("float", "5 / 90")).defaults() == {"a": 0.1, "b": (1, 2), "c": "5 / 90"}
+def test_defaults_are_values_where_the_source_is_a_literal_or_a_quotient():
+    assert entry(a=("float", "0.1"), b=("", "(1, 2)"), c=("float", "5 / 90"), d=("float", "math.pi")).defaults() == {
+        "a": 0.1,
+        "b": (1, 2),
+        "c": 5 / 90,
+        "d": "math.pi",
+    }
 
 
 def test_small_encoders_come_with_their_docstrings():

@@ -24,6 +24,8 @@ from manyviews.errors import InputError
 from manyviews.nn.distributed import gather
 from manyviews.nn.mlp import mlp
 
+UNSEEN = torch.finfo(torch.float32).min  # finite, for a state that is not is taken for divergence
+
 
 class ISogCLR(Method):
     """Each view of a sample against both views of the others; the views of one sample share a temperature.
@@ -133,7 +135,7 @@ class Individual(nn.Module):
 
     temperature: Float[Tensor, "samples"]
     momentum: Float[Tensor, "samples"]  # of the temperatures' gradients
-    log_mean: Float[Tensor, "samples"]  # logarithm of the running mean of exp(h / temperature); minus infinity before the first visit
+    log_mean: Float[Tensor, "samples"]  # logarithm of the running mean of exp(h / temperature); UNSEEN before the first visit
 
     def __init__(self, samples: int, rho: float, temperature: float, lowest: float, highest: float, gamma: float, beta: float, step: float, steepest: float):
         super().__init__()
@@ -147,7 +149,7 @@ class Individual(nn.Module):
         self.rho, self.lowest, self.highest, self.gamma, self.beta, self.step, self.steepest = rho, lowest, highest, gamma, beta, step, steepest
         self.register_buffer("temperature", torch.full((samples,), float(temperature)))
         self.register_buffer("momentum", torch.zeros(samples))
-        self.register_buffer("log_mean", torch.full((samples,), -torch.inf))
+        self.register_buffer("log_mean", torch.full((samples,), UNSEEN))
         self.fresh: list[tuple[Tensor, Tensor, Tensor]] = []  # this step's samples, their log means, their temperatures' gradients
 
     def forward(self, h: Float[Tensor, "anchors others"], negative: Bool[Tensor, "anchors others"], index: Int[Tensor, "anchors"]) -> Float[Tensor, "anchors"]:
@@ -158,7 +160,7 @@ class Individual(nn.Module):
             exponent = scaled.masked_fill(~negative, -torch.inf) - count.log()
             batch, old = exponent.logsumexp(1), self.log_mean[index]
             mixed = torch.logaddexp(batch + math.log(self.gamma), old + math.log1p(-self.gamma)) if self.gamma < 1 else batch
-            log_mean = torch.where(old == -torch.inf, batch, mixed)
+            log_mean = torch.where(old == UNSEEN, batch, mixed)
             weights = (exponent - log_mean[:, None]).exp().masked_fill(~negative, 0.0)
             self.fresh.append((index, log_mean, log_mean + self.rho - (weights * scaled).sum(1)))
         return (weights * h).sum(1)

@@ -138,14 +138,20 @@ def of_each(network: nn.Module, x: Float[Tensor, "batch tokens dim"]) -> Float[T
 
 
 def in_the_picture(view: View, tokens: Tokens) -> tuple[Float[Tensor, "batch tokens axes"], Float[Tensor, "batch tokens"]]:
-    """The centres of a view's tokens in the sample's own frame, and the diagonals of their cells there."""
+    """The centres of a view's tokens in the sample's own frame, and the diagonals of their cells there. Raises InputError where tokens are in no grid."""
     axes = tokens.where.shape[2]
+    if getattr(view.x, "ndim", 0) != axes + 2:
+        raise InputError("pixpro compares places of pictures or volumes, and these samples have no grid of places")
     side = tokens.where.new_tensor(view.x.shape[:1:-1]).float()  # x before y
     centre = tokens.where.float() * side
     size = (tokens.extent if tokens.extent is not None else torch.full_like(tokens.where, tokens.where.shape[1] ** (-1 / axes))).float() * side
     if view.g is None:
         return centre, size.norm(dim=2)
     back = getattr(view.g, "geometry", view.g).inverse()
+    if back.matrix.shape[-1] != axes + 1:
+        raise InputError(
+            f"pixpro compares places in {axes} axes, and these views tell of {back.matrix.shape[-1] - 1} where they went; a video's leave time out"
+        )
     stretch = back.matrix[:, :-1, :-1].square().sum(1)  # of a unit along each of the view's axes
     return back.act(centre), (size.square() * stretch[:, None]).sum(2).sqrt()
 

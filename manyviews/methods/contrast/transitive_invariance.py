@@ -173,7 +173,9 @@ class ContextPrediction(Trainable):
         return {"context": F.cross_entropy(guess, place), "right": (guess.detach().argmax(1) == place).float().mean()}
 
     def patch(self, v: View, name: str, cell: Int[Tensor, "batch"]) -> View:
-        """The patch in this cell of three by three, in reading order, enlarged to the picture's size."""
+        """The patch in this cell of three by three, in reading order, enlarged to the picture's size. Raises InputError for what is no picture."""
+        if not isinstance(v.x, Tensor) or v.x.dim() != 4:
+            raise InputError("the pretext of transitive_invariance takes patches of pictures, and these are none; --set pretext=none does without it")
         spare = (self.counter.uniform(name, v.index, 2) - 0.5) * 2 * self.gap / 3
         centre = (torch.stack([cell % 3, cell // 3], 1) - 1) * 2 / 3 + spare
         scale = torch.eye(2, device=centre.device).expand(len(centre), 2, 2) * (1 - self.gap) / 3

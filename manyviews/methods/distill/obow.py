@@ -68,7 +68,7 @@ class OBoW(Method):
     def loss(self, clean: View, crops: list[View]) -> Terms:
         targets = self.bags(clean)
         z = torch.stack(embed_crops(self.encoder, crops))
-        sizes = [crop.x.shape[1:] for crop in crops]
+        sizes = [getattr(crop.x, "shape", ())[1:] for crop in crops]
         share = z.new_tensor([1 / sizes.count(size) for size in sizes]).float()
         terms = {}
         for level, target in enumerate(targets):
