@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures as futures
 import datetime
+import itertools
 import multiprocessing
 import os
 import platform
@@ -114,9 +115,9 @@ def run_claims(names: Sequence[str], seeds: int | None = None, budget: str = "sm
             raise InputError(f"the claim {claim.system} has no full budget")
     refresh(names, budget, quiet)
     todo: dict[tuple[Any, int], tuple[Task, int]] = {}
-    for claim in claims.values():
-        for one, seed in missing(claim, seeds or claim.seeds, budget):
-            todo.setdefault((one.path, seed), (one, seed))
+    lacking = [missing(claim, seeds or claim.seeds, budget) for claim in claims.values()]
+    for one, seed in itertools.chain(*sorted(lacking, key=len)):  # what lacks least comes first: a time that is short still brings verdicts
+        todo.setdefault((one.path, seed), (one, seed))
     failures = work(list(todo.values()), minutes, jobs, quiet, budget) if todo else {}
     done = True
     for name, claim in claims.items():
