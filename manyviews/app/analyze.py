@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from manyviews.app.catalogue import PACKAGE
 from manyviews.app.evaluate import RAW, Evaluation, said
+from manyviews.app.model import load
 from manyviews.app.options import GIVEN, resolve
 from manyviews.app.run import Run
 from manyviews.app.source import parse
@@ -34,7 +35,7 @@ from manyviews.errors import InputError
 from manyviews.evaluate.features import extract
 from manyviews.evaluate.scores import Labelled
 from manyviews.train.checkpoint import load_checkpoint
-from manyviews.views.finding import flat, plain
+from manyviews.views.finding import plain, raw
 
 PROVIDED = ("train", "test", "head", "train_groups", "test_groups", "seed")
 
@@ -61,7 +62,7 @@ def analyze(
     for who, network in networks.items():
         with said(who, quiet) as say:
             say(f"embedding {sum(map(len, parts)):,}")
-            encoder = flat if network is None else network.to(device).eval().encoder
+            encoder = raw(data.modality) if network is None else network.to(device).eval().encoder
             side = min(size, RAW) if network is None else size
             seen = [see(encoder, part, side, device, groups) for part in kept]
             head = None if network is None else network.cpu().projector
@@ -96,10 +97,11 @@ def find_analysis(name: str) -> Callable[..., Any]:
 
 
 def chosen(run: Run, data: Any) -> Data:
-    """The data asked for, or the run's own."""
+    """The data asked for, as the run's encoder reads it, or the run's own."""
     if data is None and run.options.data == GIVEN:
         raise InputError(f"name the labelled data to look at {run.path} with: the run keeps no copy of data that was given in Python")
-    return open_data(run.options.data if data is None else data, run.options.modality or None)
+    found = open_data(run.options.data if data is None else data, run.options.modality or None)
+    return found if data is None or not found.form else load(run.path).reading(found)
 
 
 def beginning(run: Run, data: Data) -> Method:

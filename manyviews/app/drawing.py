@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ C, S, TC, TS = math.cos(0.6), math.sin(0.6), math.cos(0.4), math.sin(0.4)
 SEEN = np.array([[C, 0, S], [S * TS, TC, -C * TS], [-S * TC, TS, C * TC]])  # rows: right, up, towards the eye, of who looks half from the right and above
 
 
-def drawn(sample: Any, modality: str) -> UInt8[np.ndarray, "height width 3"]:
-    """A decoded sample as a picture."""
-    return DRAWERS.get(modality, strip)(sample)
+def drawn(sample: Any, modality: str, form: Mapping[str, Any] | None = None) -> UInt8[np.ndarray, "height width 3"]:
+    """A decoded sample as a picture. form: that of its data, without which a text is numbers."""
+    return written(sample, form) if modality == "text" and form else DRAWERS.get(modality, strip)(sample)
 
 
 def picture(a: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
@@ -129,6 +130,26 @@ def enlarged(a: UInt8[np.ndarray, "height width 3"], side: int) -> UInt8[np.ndar
     """Stretched to a square, each pixel the nearest."""
     rows, columns = (np.arange(side) * n // side for n in a.shape[:2])
     return a[rows][:, columns]
+
+
+def written(sample: Any, form: Mapping[str, Any]) -> UInt8[np.ndarray, "side side 3"]:
+    """The first words of a text, as many as there is place for."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    from manyviews.data.text import words_in
+
+    sheet = Image.new("RGB", (SIDE, SIDE), (250, 250, 250))
+    font, pen = ImageFont.load_default(14), ImageDraw.Draw(sheet)
+    lines: list[str] = []
+    for word in "".join(c if c.isprintable() else "?" for c in words_in(sample[:64], form)).split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and pen.textlength(longer, font) <= SIDE - 8:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    for k, line in enumerate(lines[: SIDE // 16]):
+        pen.text((4, 2 + 15 * k), line, fill=(20, 60, 160), font=font)
+    return np.asarray(sheet)
 
 
 def of_pair(pair: Any) -> UInt8[np.ndarray, "height width 3"]:

@@ -118,7 +118,7 @@ def embed(model: str | Path | Model, data: Any, out: str | Path | None = None, *
     given = str(model.name) if isinstance(model, Model) else str(model)
     model = model if isinstance(model, Model) else load(model, device="cuda" if torch.cuda.is_available() else "cpu")
     source = str(data) if isinstance(data, str | Path) else ""
-    data = dataclasses.replace(open_data(data, model.modality), max_bad=max_bad).in_channels(model.channels)
+    data = dataclasses.replace(model.reading(open_data(data, model.modality)), max_bad=max_bad).in_channels(model.channels)
     schema = schema_of(model, data, anchored(given), anchored(source))
     parts = stream(model, data, schema, batch, threads)
     if out is None:

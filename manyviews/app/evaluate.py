@@ -20,7 +20,6 @@ from manyviews.app.options import GIVEN
 from manyviews.app.run import Run
 from manyviews.backbones.building import modality_of
 from manyviews.contracts import View
-from manyviews.data import pairs
 from manyviews.data.dataset import Data
 from manyviews.data.opening import open_data
 from manyviews.data.splits import split
@@ -129,10 +128,8 @@ def pair(reference: str | Path | Model, data: Any, size: int | None) -> tuple[Da
         found = open_data(data, modality_of(reference.removeprefix("untrained:")))
         return found, load(reference, size, 3 if found.modality == "images" else found.channels, device, found.form)
     model = reference if isinstance(reference, Model) else load(reference, size, device=device)
-    if model.modality != "pairs":
-        return open_data(data, model.modality), model
-    found = open_data(data)  # an encoder of pictures with captions looks at pictures alone, too
-    return pairs.in_form(found, model.form) if found.modality == "pairs" else found, model
+    found = open_data(data, None if model.modality == "pairs" else model.modality)  # an encoder of pictures with captions looks at pictures alone, too
+    return model.reading(found), model
 
 
 def resolve(model: str | Path | Model | Run, data: Any) -> tuple[str | Path | Model, Path | None, Any]:

@@ -1,4 +1,5 @@
-"""Which method runs on what: each is trained for two steps on forty samples of every modality, by a small encoder with parts, and what it says is written down.
+"""Which method runs on what: each is trained for two steps on forty samples of every modality, by a small encoder with parts,
+or, where it needs one, by one of convolutions or of messages between nodes; and what it says is written down.
 
 `python -m manyviews.app.matrix` writes claims/results/matrix.json, from which docs/matrix.md is made; some fifteen minutes on two cores.
 """
@@ -29,7 +30,9 @@ PARTS = {  # a small encoder with parts, and the size of its views
     "splats": ("splat_transformer_micro", 64),
     "graphs": ("graph_transformer_micro", 40),
     "view_sets": ("vsformer_micro", 16),
+    "text": ("text_transformer_micro", 32),
 }
+WITHOUT = {"images": "resnet_nano", "graphs": "gcn_micro"}  # for methods that need convolutions, or messages between nodes
 SMALL = {"hidden": 32, "out": 16, "bottleneck": 8, "dim": 48, "depth": 1, "heads": 2, "predictor_depth": 1, "words": 64, "clusters": 8, "queue": 64}
 
 
@@ -42,11 +45,31 @@ def few(modality: str, rows: int = 40) -> Any:
     return chosen.with_columns(split=np.where(np.arange(rows) % 4 == 0, "test", "train"), label=np.arange(rows) % 3)
 
 
+def nodes(count: int = 40) -> Any:
+    """One graph whose nodes are the samples: three circles with chords, and what each node is."""
+    from manyviews.data.graphs import from_array
+
+    rng = np.random.default_rng(0)
+    ring = [(k, (k + step) % count) for k in range(count) for step in (1, 3)]
+    label = np.arange(count) % 3
+    split = np.where(np.arange(count) % 4 == 0, "test", "train")
+    return from_array({"edges": np.array(ring).T, "x": rng.normal(size=(count, 8)) + label[:, None], "label": label, "split": split})
+
+
 def tried(method: str, modality: str, data: Any, steps: int = 2) -> str:
+    """What comes of training by an encoder with parts, or by one without: nothing where it runs, else what the first one says."""
+    encoder, size = PARTS[modality]
+    said = trained(method, data, encoder, size, steps)
+    if said and modality in WITHOUT:
+        other = nodes() if modality == "graphs" else data
+        return trained(method, other, WITHOUT[modality], size, steps) and said
+    return said
+
+
+def trained(method: str, data: Any, encoder: str, size: int, steps: int) -> str:
     """What comes of training: nothing where it runs, else what it says."""
     from manyviews.app.pretrain import pretrain
 
-    encoder, size = PARTS[modality]
     settings = {key: value for key, value in SMALL.items() if key in catalogue.methods()[method].parameters}
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -49,16 +49,26 @@ class Model:
         """How it sees samples."""
         return plain(self.size, self.modality)
 
+    def reading(self, data: Data) -> Data:
+        """The data as this encoder reads it: texts in the tokens that it was trained with. Raises InputError."""
+        if data.modality != self.modality or not self.form or data.form == self.form:
+            return data
+        in_form = getattr(of_modality(self.modality), "in_form", None)
+        return data if in_form is None else in_form(data, self.form)
+
     def features(self, data: Data, batch: int = 256, threads: int = 2) -> tuple[Float[Tensor, "rows dim"], np.ndarray]:
         """Embeddings of the readable samples, and their rows in `data`."""
         policy = self.policy
         rows = np.arange(len(data))
         order = [rows[i : i + batch] for i in range(0, len(rows), batch)]
+        data = self.reading(data)
         x, index = extract(self.encoder, data.in_channels(self.channels).reduced(max(data.pixels, policy.pixels)).batches(order, threads), policy, self.device)
         return x, index.numpy()
 
     def __call__(self, samples: Any) -> np.ndarray:
-        """Embeddings of samples: a list of paths, of PIL images or of arrays as the modality's reader gives them (pictures: uint8). Raises Unreadable."""
+        """Embeddings of samples: a list of paths, of PIL images or of arrays as the modality's reader gives them (pictures: uint8); of a model of texts, a
+        string is a text, and a Path a file. Raises Unreadable.
+        """
         if isinstance(samples, str | Path):
             samples = [samples]
         features, _ = extract(self.encoder, (View(self.alone(s), torch.tensor([i])) for i, s in enumerate(samples)), self.policy, self.device)
@@ -66,10 +76,13 @@ class Model:
 
     def alone(self, sample: Any) -> Any:
         """One sample as a View holds it."""
+        module = of_modality(self.modality)
+        if isinstance(sample, str) and hasattr(module, "of_words"):
+            sample = module.of_words(sample, self.form)
         if self.modality not in ("images", "pairs") and isinstance(sample, str | Path):
-            return open_data(sample, self.modality).in_channels(self.channels).batch(np.array([0])).x
+            return self.reading(open_data(sample, self.modality)).in_channels(self.channels).batch(np.array([0])).x
         held = self.read(sample)
-        together = getattr(of_modality(self.modality), "held", None)
+        together = getattr(module, "held", None)
         if together is not None:  # samples are no single array
             return together([held], self.channels, self.form)
         if self.modality == "images":
@@ -84,12 +97,15 @@ class Model:
             from manyviews.data.images import decode
 
             return decode(Path(sample).read_bytes() if isinstance(sample, str | Path) else np.asarray(getattr(sample, "image", sample)))
-        return open_data(sample, self.modality).in_channels(self.channels)[0] if isinstance(sample, str | Path) else sample
+        return self.reading(open_data(sample, self.modality)).in_channels(self.channels)[0] if isinstance(sample, str | Path) else sample
 
     def untrained(self) -> Model:
         """The same architecture with new weights: the baseline that every number stands beside."""
-        encoder = build_encoder(self.architecture, self.channels, self.size, seed=0, form=self.form)
-        return dataclasses.replace(self, encoder=encoder, name=f"untrained {self.architecture}", trained=False)
+        name = (
+            self.architecture.partition("@")[0] if "hf:" in self.architecture or self.architecture.startswith("open_clip:") else self.architecture
+        )  # what stands behind it are weights
+        encoder = build_encoder(name, self.channels, self.size, seed=0, form=self.form)
+        return dataclasses.replace(self, encoder=encoder, name=f"untrained {name}", trained=False)
 
     def hash(self) -> str:
         """Of weights and preprocessing: what vectors must agree on to be compared. The same on every machine and device, after saving and loading."""

@@ -81,7 +81,7 @@ def neighbours(vectors: str | Path | Vectors, photo: str | Path, k: int = 12, ru
         try:
             model = encoder_of(vectors, run)
             sample = model.read(file)
-            picture: np.ndarray | None = drawn(sample, model.modality)
+            picture: np.ndarray | None = drawn(sample, model.modality, model.form)
             query = model([sample if model.modality == "images" else file])[0]
         except (Unreadable, OSError) as error:
             raise InputError(f"{photo} cannot be read: {error}") from None

@@ -164,13 +164,13 @@ def check_values(options: Options) -> list[str]:
 
 def check_encoder(name: str, modality: str = "") -> list[str]:
     """The nearest names, unless there is an encoder of this name (that takes this modality); nothing is built."""
-    from manyviews.backbones.building import SHORT, SMALL, builders, modality_of, two_towers
+    from manyviews.backbones.building import SHORT, SMALL, builders, modality_of, of_hugging_face, two_towers
     from manyviews.nn import torchvision_schemas
 
     torchvision_schemas.declare()
     import timm
 
-    if name in SMALL or name in builders() or two_towers(name) or timm.is_model(SHORT.get(name, name)):
+    if name in SMALL or name in builders() or two_towers(name) or of_hugging_face(name) or timm.is_model(SHORT.get(name, name)):
         if not modality or modality_of(name) == modality:
             return []
         fitting = ", ".join(other for other, (takes, _) in builders().items() if takes == modality) or ", ".join(SMALL)

@@ -17,7 +17,7 @@ from manyviews.app.evidence.plot import plot
 from manyviews.app.evidence.running import is_stale
 from manyviews.app.evidence.said import sentence, spread
 from manyviews.app.evidence.store import read_result
-from manyviews.app.matrix import PARTS, written
+from manyviews.app.matrix import PARTS, WITHOUT, written
 from manyviews.app.showing import meaning_of
 from manyviews.data.kinds import MODALITIES
 
@@ -64,6 +64,8 @@ def matrix_page() -> str:
         "",
         "Each was trained for two steps on forty of the built-in samples, by a small encoder with parts: "
         + ", ".join(f"`{PARTS[m][0]}` ({m})" for m in kinds)
+        + "; a method that refused it, by "
+        + ", ".join(f"`{name}` ({kind})" for kind, name in WITHOUT.items())
         + ". Repeat it with `python -m manyviews.app.matrix [METHOD ...]`. Whether it learns there is another question: see the [evidence](evidence.md).",
         "",
         "| method | " + " | ".join(kinds) + " |",

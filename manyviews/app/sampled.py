@@ -55,7 +55,7 @@ def sample(model: Model, data: Data, most: int, seed: int) -> Sampled:
     most = min(most, most if model.size <= 96 or model.device != "cpu" else 400)
     if len(rows) > most:
         rows, kind = np.sort(np.random.default_rng(seed).permutation(rows)[:most]), f"of {len(rows):,} {kind}, drawn at random"
-    data = data.select(rows).in_channels(model.channels).reduced(max(model.policy.pixels, 64)).keep()
+    data = model.reading(data).select(rows).in_channels(model.channels).reduced(max(model.policy.pixels, 64)).keep()
     x, index = model.features(data)
     if len(index) < 4:
         raise InputError(f"only {len(index)} of {len(data)} samples could be read; a map and neighbours need at least four")
@@ -77,7 +77,7 @@ def raw(data: Data, model: Model) -> Float[Tensor, "rows numbers"]:
 
 def pictures(model: Model, s: Sampled, seed: int) -> dict[str, Any]:
     """Everything on the page that shows samples: the map, the rows of neighbours, the saliency maps, and their sprites."""
-    shown = [drawn(s.data[i], model.modality) for i in range(len(s.data))]
+    shown = [drawn(s.data[i], model.modality, s.data.form) for i in range(len(s.data))]
     side = 32 if min(shown[0].shape[:2]) <= 40 else 64
     tiles = [thumbnail(a, side) for a in shown]
     found = {who: neighbours(x, x, NEAREST + 1) for who, x in s.features.items()}

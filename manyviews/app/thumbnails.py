@@ -64,7 +64,7 @@ class Originals:
             return None
         try:
             assert self.data is not None
-            return drawn(self.data[index], self.modality)
+            return drawn(self.data[index], self.modality, self.data.form)
         except (Unreadable, IndexError):
             return None
 

@@ -37,12 +37,17 @@ def builders() -> dict[str, tuple[str, Callable[..., Encoder]]]:
 
 def modality_of(name: str) -> str:
     """What an encoder of this name takes."""
-    return builders()[name][0] if name in builders() else "pairs" if two_towers(name) else "images"
+    return builders()[name][0] if name in builders() else "pairs" if two_towers(name) else "text" if of_hugging_face(name) else "images"
 
 
 def two_towers(name: str) -> bool:
     """Whether it names a tower for pictures and one for captions: IMAGE+TEXT, or open_clip:NAME."""
     return "+" in name or name.startswith("open_clip:")
+
+
+def of_hugging_face(name: str) -> bool:
+    """Whether it names a text model of Hugging Face's transformers: hf:NAME, or hf:NAME@REVISION with its weights."""
+    return name.startswith("hf:") and "+" not in name
 
 
 def is_companion(name: str) -> bool:
@@ -72,6 +77,13 @@ def build_encoder(
             if seed is not None:
                 torch.manual_seed(seed)
             return module.named(name, channels, size, form)
+    if of_hugging_face(name):
+        from manyviews.backbones.text_pretrained import hugging_face
+
+        with torch.random.fork_rng(devices=[]):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return hugging_face(name.removeprefix("hf:"), 4 * size, form)  # its tokens may be shorter than those of the data
     if two_towers(name):
         from manyviews.backbones import pairs
 

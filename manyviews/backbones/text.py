@@ -1,6 +1,7 @@
 """Encoders of text, by name. They take (batch, tokens) whole numbers, -1 where a text has ended, of at most `size` tokens.
 
-Two kinds of transformer: one that sees the whole text and gives the mean of the words, as masked methods need it; and a causal one, in which a word sees those
+Kinds of transformer: one that sees the whole text and gives the mean of the words, as masked methods need it; the same with dropout,
+by which two passes of one text differ, as SimCSE needs it (Gao et al. 2021, arXiv:2104.08821); and a causal one, in which a word sees those
 before it, and the last one that is there, the end mark, stands for the text: that of CLIP (Radford et al. 2021, arXiv:2103.00020). Words are parts:
 their place is their number over `size`, their content is the token, and the error of a prediction is cross-entropy over the vocabulary.
 Departs from CLIP: GELU in its exact form; the linear map to the space shared with pictures belongs to `manyviews.backbones.pairs`.
@@ -24,6 +25,7 @@ from manyviews.errors import InputError
 from manyviews.nn.transformer import Block
 
 SIZE = 77  # tokens of a text, where nothing is said
+DROPOUT = 0.1  # BERT's, and so SimCSE's
 
 
 class Words(nn.Module):
@@ -68,13 +70,15 @@ class Numbered(nn.Module):
 
 
 class TextEncoder(TokenEncoder):
-    """Words under a transformer. `bpe` is the tokenizer by which texts become their tokens."""
+    """Words under a transformer. `bpe` is the tokenizer by which texts become their tokens. dropout: in training, of what words attend to, and of what each
+    branch of a block adds.
+    """
 
-    def __init__(self, bpe: BPE, dim: int, depth: int, heads: int, size: int, causal: bool):
+    def __init__(self, bpe: BPE, dim: int, depth: int, heads: int, size: int, causal: bool, dropout: float = 0.0):
         super().__init__(Words(len(bpe), dim, size), depth, heads, Numbered(size, dim))
         self.bpe, self.size, self.causal = bpe, size, causal
-        if causal:
-            self.blocks = [Reading(layer) for layer in self.layers]  # type: ignore[arg-type]
+        if causal or dropout:
+            self.blocks = [Reading(layer, causal, dropout) for layer in self.layers]  # type: ignore[arg-type]
         initialise(self.layers)
 
     def encode(self, tokens: Tokens) -> Features:
@@ -99,25 +103,30 @@ def last(t: Float[Tensor, "batch tokens dim"], tokens: Tokens) -> Float[Tensor, 
 
 @dataclasses.dataclass
 class Reading:
-    """A block as block(t, where, exists) -> t in which a word sees itself and those before it; prompts before all words are seen by all."""
+    """A block as block(t, where, exists) -> t, with dropout in training; causal: a word sees itself and those before it, and prompts before all words."""
 
     module: Block
+    causal: bool = True
+    dropout: float = 0.0
 
     def __call__(self, t: Tensor, where: Tensor, exists: Tensor | None = None) -> Tensor:
         prompts = t.shape[1] - where.shape[1]
         place = F.pad(where[..., 0], (prompts, 0), value=-1.0)
-        seen = place[:, None, :] <= place[:, :, None]
+        seen = (place[:, None, :] <= place[:, :, None]) | (not self.causal)
         if exists is not None:  # a word that does not exist sees itself, so that there is something to see
             there = F.pad(exists, (prompts, 0), value=True)
             seen = seen & (there[:, None, :] | torch.eye(t.shape[1], dtype=torch.bool, device=t.device))
-        t = t + attend(self.module, self.module.norm1(t), seen)
-        return t + self.module.mlp(self.module.norm2(t))
+        share = self.dropout if self.module.training else 0.0
+        t = t + F.dropout(attend(self.module, self.module.norm1(t), seen, share), share)
+        return t + F.dropout(self.module.mlp(self.module.norm2(t)), share)
 
 
-def attend(block: Block, t: Float[Tensor, "batch tokens dim"], seen: Bool[Tensor, "batch tokens tokens"]) -> Float[Tensor, "batch tokens dim"]:
-    """The block's attention, with what each token sees."""
+def attend(
+    block: Block, t: Float[Tensor, "batch tokens dim"], seen: Bool[Tensor, "batch tokens tokens"], dropout: float = 0.0
+) -> Float[Tensor, "batch tokens dim"]:
+    """The block's attention, with what each token sees, a share of it dropped."""
     q, k, v = block.attention.qkv(t).unflatten(-1, (3, block.attention.heads, -1)).permute(2, 0, 3, 1, 4)
-    return block.attention.out(F.scaled_dot_product_attention(q, k, v, seen[:, None]).transpose(1, 2).flatten(2))
+    return block.attention.out(F.scaled_dot_product_attention(q, k, v, seen[:, None], dropout).transpose(1, 2).flatten(2))
 
 
 def initialise(layers: nn.ModuleList) -> None:
@@ -149,6 +158,16 @@ def text_transformer_small(channels: int = 0, size: int = SIZE, form: Mapping[st
 def text_transformer_micro(channels: int = 0, size: int = SIZE, form: Mapping[str, Any] | None = None) -> Encoder:
     """3 blocks, 128 wide, that see the whole text; the mean of the words: for a CPU in minutes."""
     return TextEncoder(tokenizer(form), 128, 3, 4, size, causal=False)
+
+
+def text_transformer_dropout_small(channels: int = 0, size: int = SIZE, form: Mapping[str, Any] | None = None) -> Encoder:
+    """As text_transformer_small, with a dropout of 0.1: for SimCSE."""
+    return TextEncoder(tokenizer(form), 512, 12, 8, size, causal=False, dropout=DROPOUT)
+
+
+def text_transformer_dropout_micro(channels: int = 0, size: int = SIZE, form: Mapping[str, Any] | None = None) -> Encoder:
+    """As text_transformer_micro, with a dropout of 0.1: for SimCSE on a CPU in minutes."""
+    return TextEncoder(tokenizer(form), 128, 3, 4, size, causal=False, dropout=DROPOUT)
 
 
 def causal_transformer_small(channels: int = 0, size: int = SIZE, form: Mapping[str, Any] | None = None) -> Encoder:

@@ -2,7 +2,7 @@
 
 A name alone is the architecture, untrained; NAME@WEIGHTS has weights: a revision at the hub (hf:bert-base-uncased@main; of a folder any word), a tag of
 open_clip or a file (open_clip:ViT-B-32@laion2b_s34b_b79k). They read text with their own
-tokenizers, and get the data's tokens, which are turned back to text for them.
+tokenizers, and get the data's tokens, which are turned back to text for them: in lower case, unless the data was opened with ?case=keep.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Texts(list):
 
 def hugging_face(name: str, size: int, form: Mapping[str, Any] | None = None) -> Encoder:
     """A text model with the mean of its last hidden states. Raises InputError."""
+    torchvision_schemas.declare()
     try:
         from transformers import AutoConfig, AutoModel, AutoTokenizer
     except ImportError:

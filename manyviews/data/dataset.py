@@ -26,6 +26,7 @@ UNITS = {
     "view_sets": "sets of views",
     "video": "videos",
     "tables": "rows",
+    "text": "texts",
 }  # what samples are called, where not as their modality
 
 

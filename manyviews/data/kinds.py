@@ -1,6 +1,6 @@
 """What data there can be, apart from everything that needs PyTorch."""
 
-MODALITIES: tuple[str, ...] = ("images", "points", "volumes", "video", "pairs", "tables", "splats", "view_sets", "graphs")
+MODALITIES: tuple[str, ...] = ("images", "points", "volumes", "video", "pairs", "tables", "splats", "view_sets", "graphs", "text")
 KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "a folder of images, at any depth": "PHOTOS/",
     "class folders": "PETS/cat/1.jpg PETS/dog/2.png ... as PETS",
@@ -22,6 +22,7 @@ KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "pictures with captions": "IMAGE.jpg beside IMAGE.txt, a .csv .tsv .jsonl .parquet of image and caption, tar shards; --as pairs",
     "graphs": "graph:MUTAG, graph:cora, cora.npz?split=0, MUTAG/ (MUTAG_A.txt ...), a folder of nodes.csv and edges.csv; --as graphs",
     "tables": "patients.csv .tsv .parquet with --as tables; FILE?label=COLUMN&categorical=a,b&drop=c says what is not seen from it",
+    "texts": "a folder of .txt .md, class and split folders too; lines.txt, .csv .tsv .jsonl .parquet with a text column, --as text; FILE?text=COLUMN",
     "video": "mp4 avi mkv webm gif, folders of frames, .npy (count, time, height, width, 3); --as video",
     "fractals, drawn on the spot": "fractals, fractals:1000,instances=5 (classes, largest number in a picture)",
     "PASS, pictures without people": "the unpacked folder, or pass:FOLDER",

@@ -147,17 +147,21 @@ def table_in(path: Path) -> Path | None:
 
 def header_of(path: Path) -> tuple[list[str], str, str] | None:
     """All columns of a table, that of the pictures and that of the captions; None where one of the two is missing. Raises InputError."""
+    names = columns_in(path)
+    picture, caption = pick(names, PICTURES), pick(names, CAPTIONS)
+    return (names, picture, caption) if picture and caption else None
+
+
+def columns_in(path: Path) -> list[str]:
+    """The names in the first line of a .csv or .tsv, or of the first object of a .jsonl. Raises InputError."""
     try:
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             if path.suffix.lower() == ".jsonl":
                 first = json.loads(next((line for line in file if line.strip()), "{}"))
-                names = list(first) if isinstance(first, dict) else []
-            else:
-                names = next(csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
+                return list(first) if isinstance(first, dict) else []
+            return next(csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ","), [])
     except (OSError, csv.Error, ValueError) as error:
         raise InputError(f"{text(str(path))} cannot be read as a table: {error}") from None
-    picture, caption = pick(names, PICTURES), pick(names, CAPTIONS)
-    return (names, picture, caption) if picture and caption else None
 
 
 def pick(names: Sequence[str], wanted: Sequence[str]) -> str:

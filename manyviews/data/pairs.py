@@ -24,16 +24,14 @@ from jaxtyping import Int
 from torch import Tensor
 
 from manyviews.data import folder, images, lists, pair_files, parquet
-from manyviews.data.bpe import BPE, VOCABULARY, train
+from manyviews.data.bpe import BPE, VOCABULARY
 from manyviews.data.dataset import Data, Store, Unreadable, stack
-from manyviews.data.derive import cached
 from manyviews.data.folder import content
+from manyviews.data.tokens import cleaned, learned, padded
 from manyviews.errors import InputError
 
 CONTEXT = 77  # tokens, CLIP's
 WORDY = re.compile(r"[^\W\d_]{2,}")  # a caption has words; the .txt of boxes beside a picture has numbers
-READ = 100_000  # captions that the tokenizer is learned from, at most
-CACHED_FROM = 20_000  # captions from which on the tokenizer is kept in the cache
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,26 +75,6 @@ def collate(samples: Sequence[Any]) -> Pairs | list[Tensor]:
     if not all(isinstance(sample, Pair) for sample in samples):
         return [torch.as_tensor(sample) for sample in samples]
     return Pairs(stack([sample.image for sample in samples]), padded([sample.tokens for sample in samples]))
-
-
-def padded(texts: Sequence[np.ndarray]) -> Int[Tensor, "batch tokens"]:
-    """Tokens of several texts, -1 after the end of each."""
-    out = np.full((len(texts), max(map(len, texts), default=0)), -1, np.int64)
-    for row, tokens in zip(out, texts, strict=True):
-        row[: len(tokens)] = tokens
-    return torch.from_numpy(out)
-
-
-def cleaned(caption: bytes) -> str:
-    """The caption as text, every run of blanks one space. Raises Unreadable where it is no UTF-8, or empty."""
-    try:
-        text = caption.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"the caption is no UTF-8: byte 0x{caption[error.start]:02x} at {error.start}") from None
-    text = " ".join(text.split())
-    if not text:
-        raise Unreadable("the caption is empty")
-    return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,17 +129,6 @@ def caption(data: Data, i: int) -> str:
     return cleaned(store.captions.raw(data.row(i)))
 
 
-def learned(data: Data, vocabulary: int = VOCABULARY) -> BPE:
-    """The tokenizer of up to READ captions, spread over the rows."""
-    rows = np.linspace(0, len(data) - 1, min(len(data), READ)).astype(int)
-
-    def work() -> dict[str, np.ndarray]:
-        return {"merges": np.array(train(captions_of(data.select(rows)), vocabulary).merges, np.int32).reshape(-1, 2)}
-
-    found = cached(f"bpe/1/{vocabulary}/{data.fingerprint()}", work) if len(rows) >= CACHED_FROM else work()
-    return BPE(tuple((int(a), int(b)) for a, b in found["merges"]))
-
-
 def in_form(data: Data, form: Mapping[str, Any]) -> Data:
     """The same pairs with captions in the tokens that an encoder of this form was trained with. Raises InputError."""
     bpe, context = BPE.from_json(form.get("tokenizer")), int(form.get("context", CONTEXT))
@@ -174,7 +141,7 @@ def as_pairs(store: Both, columns: Mapping[str, np.ndarray], classes: Sequence[s
     if not len(store):
         raise InputError(f"{store.describe()} is empty")
     data = Data(store, Decode(BPE()), "pairs", dict(columns), classes, channels=0, bits=0, said=said, collate=collate)  # type: ignore[arg-type]
-    data = in_form(data, {"tokenizer": learned(data).to_json(), "context": CONTEXT})
+    data = in_form(data, {"tokenizer": learned(data, captions_of, VOCABULARY).to_json(), "context": CONTEXT})
     some: Any = data.reduced(64).look(32)
     if not some:
         raise InputError(f"none of the first pairs looked at in {store.describe()} can be read:\n{data._failures()}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_data_that_was_given_in_python_has_to_be_named(run: Path) -> None:
 def test_that_products_are_float32_where_there_is_no_bf16_is_said(
     there: bool, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "has_bf16", lambda device: there)
+    monkeypatch.setattr(importlib.import_module("manyviews.app.evaluate"), "has_bf16", lambda device: there)
     assert main(["evaluate", str(run), "--only", "knn", "--precision", "bf16"]) == 0
     assert ("this processor has no bf16" in capsys.readouterr().err) != there
 
