@@ -43,6 +43,8 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         from manyviews.data import renders
 
         return renders.by_name(str(source).removeprefix("renders:"))
+    if isinstance(source, str) and source.startswith(("graph:", "graphs:")) and modality in (None, "graphs"):
+        return of_modality("graphs").by_name(source.partition(":")[2])
     if modality not in (None, "images"):
         return as_modality(source, str(modality))
     if isinstance(source, np.ndarray):
@@ -69,8 +71,6 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         from manyviews.data import fractals
 
         return fractals.by_name(name.removeprefix("fractals").removeprefix(":"))
-    if name.startswith(("graph:", "graphs:")):
-        return of_modality("graphs").by_name(name.partition(":")[2])
     if name.startswith("hf:"):
         from manyviews.data import huggingface
 

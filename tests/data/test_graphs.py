@@ -246,3 +246,11 @@ def test_networks_are_read_where_networkx_is(tmp_path):
     networkx.write_graphml(graph, tmp_path / "path.graphml")
     data = open_graphs(tmp_path / "path.graphml")
     assert looks_like_graphs(tmp_path / "path.graphml") and data.classes == ["a", "b"] and data[0].whole.graph.x.ravel().tolist() == [0, 0.5, 1, 1.5]
+
+
+def test_a_graph_by_name_is_found_whether_its_modality_is_said_or_not(tmp_path, monkeypatch):
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "nodes.csv").write_text("id,x,label\na,1,0\nb,2,1\nc,3,0\n")
+    (tmp_path / "tiny" / "edges.csv").write_text("source,target\na,b\nb,c\n")
+    monkeypatch.setenv("MANYVIEWS_DATA", str(tmp_path))
+    assert len(open_data("graph:tiny")) == len(open_data("graph:tiny", "graphs")) == 3
