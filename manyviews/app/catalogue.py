@@ -160,7 +160,7 @@ def read(path: Path) -> Entry | None:
             init = functions.get("__init__")
             own, kinds = (hyperparameters(init), types(init)) if init else ({}, {})
             views = types(functions["loss"]) if "loss" in functions else {}
-            needs = ("label",) if init and any(a.arg == "classes" for a, _ in arguments(init)) else ()
+            needs = ("label",) if init and any(a.arg == "classes" and default is None for a, default in arguments(init)) else ()
             said, recipe = meanings([*own], [node, *([init] if init else [])], source), call_of(assigned(node.body, "recipe"))
             return Entry(path.stem, "method", where, node.name, doc, own, kinds, said, recipe, views, needs)
     return None
@@ -276,7 +276,7 @@ def timm_encoders(pattern: str) -> list[str]:
 
 
 def groups() -> list[Described]:
-    """The symmetry groups: the classes of groups.py, or of the files of groups/."""
-    files = [PACKAGE / "groups.py"] if (PACKAGE / "groups.py").exists() else sorted((PACKAGE / "groups").glob("*.py"))
-    classes = [(n, file) for file in files for n in parse(file).body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")]
-    return [Described(n.name, ast.get_docstring(n) or "", file.relative_to(PACKAGE).as_posix()) for n, file in classes]
+    """The symmetry groups that have a name."""
+    from manyviews.groups.finding import KNOWN
+
+    return [Described(name, f"{group.about}; {', '.join(group.modalities)}", type(group).__module__.replace(".", "/") + ".py") for name, group in KNOWN.items()]

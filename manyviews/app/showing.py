@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import textwrap
@@ -19,10 +20,10 @@ def show(name: str) -> str:
         return show_system(find_system(name))
     except InputError:
         pass
-    for group in groups():
-        if group.name.lower() == name.lower():
-            doc = textwrap.fill(" ".join(group.doc.split()), WIDTH)
-            return f"{group.name}: a group of manyviews.groups\n\n{doc}\n\nFile: manyviews/{group.path}"
+    with contextlib.suppress(InputError):
+        from manyviews.groups import describe
+
+        return describe(name)
     small = {encoder.name: encoder for encoder in small_encoders()}
     if name in small:
         return show_encoder(name, small[name].doc)

@@ -228,7 +228,7 @@ def test_show_tells_the_size_of_encoders_and_what_groups_do():
     assert "2,691,648" in text and "192" in text and "yes" in text
     text = show("test_resnet")
     assert "160" in text and "test_resnet.r160_in1k" in text
-    assert show("affine").startswith("Affine: a group of manyviews.groups")
+    assert show("so3").startswith("so3: rotations of space") and "Representations" in show("affine2")
     with pytest.raises(InputError, match=r"no method, encoder or group 'vit_smal'; the nearest are .*vit_small"):
         show("vit_smal")
 

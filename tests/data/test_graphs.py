@@ -11,6 +11,7 @@ from manyviews.data.dataset import Data, Unreadable
 from manyviews.data.graph_batch import Graph
 from manyviews.data.graph_pickles import content
 from manyviews.data.graphs import DEGREES, by_name, looks_like_graphs, natural_size, open_graphs
+from manyviews.data.opening import open_data
 from manyviews.errors import InputError
 
 

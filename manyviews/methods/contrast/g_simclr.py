@@ -25,6 +25,7 @@ from manyviews.contracts import Encoder, Method, Recipe, Stage, Terms, Trainable
 from manyviews.errors import InputError
 from manyviews.nn.distributed import gather, rank
 from manyviews.nn.mlp import mlp
+from manyviews.nn.pixels import pixels
 from manyviews.objectives.infonce import infonce
 from manyviews.train.samplers import shuffled
 
@@ -125,7 +126,7 @@ class Autoencoder(Trainable):
         self.noise = noise
 
     def forward(self, view: View) -> Float[Tensor, "batch dim"]:
-        return self.encode(view.x)[0].mean((2, 3))
+        return self.encode(pixels(view, "g_simclr"))[0].mean((2, 3))
 
     def encode(self, x: Float[Tensor, "batch channels height width"]) -> tuple[Float[Tensor, "batch _ _ _"], list[torch.Size]]:
         """The middle layer, and the sides of the layers before it."""
@@ -136,7 +137,7 @@ class Autoencoder(Trainable):
         return x, sides
 
     def loss(self, v: View) -> Terms:
-        noise = self.counter.normal("noise", v.index, *v.x.shape[1:])
+        noise = self.counter.normal("noise", v.index, *pixels(v, "g_simclr").shape[1:])
         x, sides = self.encode(v.x + self.noise * noise)
         for layer, side in zip(self.up, reversed(sides), strict=True):
             x = layer(F.interpolate(x, tuple(side)))

@@ -25,6 +25,7 @@ from manyviews.errors import InputError
 from manyviews.nn.distributed import gather, rank, world
 from manyviews.nn.ema import frozen_copy
 from manyviews.nn.mlp import mlp
+from manyviews.nn.pixels import pixels
 
 COLUMN = "neighbours"
 EDGES = ("transitive", "both", "intra", "inter")
@@ -174,13 +175,12 @@ class ContextPrediction(Trainable):
 
     def patch(self, v: View, name: str, cell: Int[Tensor, "batch"]) -> View:
         """The patch in this cell of three by three, in reading order, enlarged to the picture's size. Raises InputError for what is no picture."""
-        if not isinstance(v.x, Tensor) or v.x.dim() != 4:
-            raise InputError("the pretext of transitive_invariance takes patches of pictures, and these are none; --set pretext=none does without it")
+        x = pixels(v, "the pretext of transitive_invariance (--set pretext=none does without it)")
         spare = (self.counter.uniform(name, v.index, 2) - 0.5) * 2 * self.gap / 3
         centre = (torch.stack([cell % 3, cell // 3], 1) - 1) * 2 / 3 + spare
         scale = torch.eye(2, device=centre.device).expand(len(centre), 2, 2) * (1 - self.gap) / 3
-        grid = F.affine_grid(torch.cat([scale, centre[..., None]], 2), list(v.x.shape), align_corners=False)
-        return View(F.grid_sample(v.x, grid, padding_mode="border", align_corners=False), v.index)
+        grid = F.affine_grid(torch.cat([scale, centre[..., None]], 2), list(x.shape), align_corners=False)
+        return View(F.grid_sample(x, grid, padding_mode="border", align_corners=False), v.index)
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from manyviews.counters import Counter
 from manyviews.errors import InputError
 from manyviews.nn.distributed import gather, rank
 from manyviews.nn.edges import contours
+from manyviews.nn.pixels import pixels
 
 SECOND = ("contours", "same")
 
@@ -232,7 +233,7 @@ class Residual(nn.Module):
 
 def hide(view: View, ratio: float, patch: int, counter: Counter, name: str) -> Float[Tensor, "batch channels height width"]:
     """The view with this share of its patches black."""
-    height, width = view.x.shape[2:]
+    height, width = pixels(view, "mrdd").shape[2:]
     rows, columns = -(-height // patch), -(-width // patch)
     hidden = counter.order(name, view.index, rows * columns) < int(ratio * (rows * columns))
     mask = hidden.unflatten(1, (1, rows, columns)).repeat_interleave(patch, 2).repeat_interleave(patch, 3)[..., :height, :width]

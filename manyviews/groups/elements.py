@@ -1,4 +1,4 @@
-"""Symmetry groups and their actions. An element is a batch: one transformation a sample, with the named parameters that made it.
+"""Elements of symmetry groups, and what they do. An element is a batch: one transformation a sample, with the named parameters that made it.
 
 `w @ v` applies v first. What has no inverse (greyscale, blur) says so when asked for one.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 
@@ -107,6 +107,46 @@ class Quarter:
 
     def to(self, device: torch.device | str, **options: Any) -> Quarter:
         return Quarter(self.turns.to(device, **options))
+
+
+@dataclasses.dataclass(frozen=True)
+class Permutation:
+    """Permutations of n things, one a sample: what is at place i goes to place order[i]."""
+
+    order: Int[Tensor, "batch n"]
+
+    def __matmul__(self, first: Permutation) -> Permutation:
+        batch = max(len(self.order), len(first.order))
+        order, inner = self.order.expand(batch, -1), first.order.expand(batch, -1)
+        return Permutation(order.gather(1, inner))
+
+    def inverse(self) -> Permutation:
+        return Permutation(self.order.argsort(1))
+
+    def __getitem__(self, rows: slice | Tensor) -> Permutation:
+        """The elements of some samples."""
+        return Permutation(self.order[rows])
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        return {"order": self.order}
+
+    @property
+    def matrix(self) -> Float[Tensor, "batch n n"]:
+        """The matrices P with (P x)[order[i]] = x[i], in PyTorch's default float type."""
+        one = torch.eye(self.order.shape[1], device=self.order.device)
+        return one[self.order].mT
+
+    def act(self, x: Shaped[Tensor, "batch n *rest"], dim: int = 1) -> Shaped[Tensor, "batch n *rest"]:
+        """The things in their new places along `dim`."""
+        back = self.order.argsort(1).expand(len(x), -1)
+        shape = [1] * x.dim()
+        shape[0], shape[dim] = back.shape
+        return x.gather(dim, back.reshape(shape).expand(x.shape))
+
+    def to(self, device: torch.device | str, **options: Any) -> Permutation:
+        """On another device; numbers of places stay whole, whatever float type is asked for."""
+        return Permutation(self.order.to(device, **{k: v for k, v in options.items() if k != "dtype"}))
 
 
 @dataclasses.dataclass(frozen=True)
