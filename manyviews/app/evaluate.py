@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyviews.app.measures import EVALUATORS, PRECISIONS, Case, choose
+from manyviews.app.measures import EVALUATORS, PRECISIONS, UNLABELLED, Case, choose
 from manyviews.app.model import Model, load
 from manyviews.app.options import GIVEN
 from manyviews.app.run import Run
@@ -40,6 +40,7 @@ class Evaluation:
     data: str
     scores: dict[str, dict[str, Score]]  # who -> measure -> score
     about: dict[str, Any] = dataclasses.field(default_factory=dict)  # model, hash of its weights, fingerprint of the data, seed, precision
+    symmetry: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # who -> transformation -> all that was measured of it, with curves
 
     def table(self) -> str:
         """For people: one line a measure, one column a model, with the 95 % interval over test samples."""
@@ -56,7 +57,8 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         scores = {w: {m: dataclasses.asdict(s) for m, s in row.items()} for w, row in self.scores.items()}
-        return {"data": self.data, "about": self.about, "scores": scores}
+        more = {"symmetry": self.symmetry} if self.symmetry else {}
+        return {"data": self.data, "about": self.about, "scores": scores, **more}
 
     def save(self, path: Path) -> None:
         """To a JSON file; measures that it already holds of the same model, data and settings stay."""
@@ -64,6 +66,7 @@ class Evaluation:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             before = json.loads(path.read_text(encoding="utf-8"))
             if before["about"] == self.about:
+                content = {**({"symmetry": before["symmetry"]} if "symmetry" in before else {}), **content}
                 content["scores"] = {w: {**before["scores"].get(w, {}), **row} for w, row in content["scores"].items()}
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")
@@ -92,9 +95,10 @@ def evaluate(
     chosen = choose(only, precision, data, opened)
     if precision == "bf16" and not has_bf16("cpu") and not quiet:
         print("this processor has no bf16: neighbours and linear probes use float32 products, faster here and no less exact", file=sys.stderr)
-    train, test = split(data, seed)
+    train, test = split(data if set(chosen) - set(UNLABELLED) else without_lone_label(data), seed)
     parts = [part if part is None else prepare(part, opened) for part in (train, test, validation(data))]
     scores: dict[str, dict[str, Score]] = {}
+    symmetry: dict[str, dict[str, Any]] = {}
     encoders: dict[str, Callable[[], Callable[[View], Tensor]]] = {
         "trained": lambda: opened.encoder,
         "untrained": lambda: opened.untrained().encoder,
@@ -109,16 +113,25 @@ def evaluate(
             for name in chosen:
                 say(name)
                 scores[who].update(EVALUATORS[name](case))
+            if case.symmetries:
+                symmetry[who] = {name: found.to_json() for name, found in case.symmetries.items()}
     about = {"model": opened.name, "hash": opened.hash(), "fingerprint": data.fingerprint(), "seed": seed, "precision": precision, "test": len(test)}
     notes = [
         data.describe(),
         train.said,
         "the run had learned from all of these samples, those tested on included" * learned(folder, data, about["fingerprint"]),
     ]
-    found = Evaluation("; ".join(filter(None, notes)), scores, about)
+    found = Evaluation("; ".join(filter(None, notes)), scores, about, symmetry)
     if folder is not None and save:
         found.save(folder / FILE)
     return found
+
+
+def without_lone_label(data: Data) -> Data:
+    """The data, without labels where these are all the same: what needs none must not be refused for that."""
+    if data.labels is None or len(set(data.labels[data.labels >= 0].tolist())) > 1:
+        return data
+    return dataclasses.replace(data, columns={name: column for name, column in data.columns.items() if name != "label"}, classes=())
 
 
 def pair(reference: str | Path | Model, data: Any, size: int | None) -> tuple[Data, Model]:

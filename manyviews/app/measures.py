@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyviews.app.model import Model
+from manyviews.app.symmetry import BATCH as TOGETHER
+from manyviews.app.symmetry import SAMPLES, TRANSFORMATIONS, symmetry
 from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.data.dataset import Data, Unreadable
@@ -31,6 +34,7 @@ from manyviews.evaluate.robustness import robustness
 from manyviews.evaluate.scores import Labelled, Score, accuracy
 from manyviews.evaluate.segmentation import Located, levels_of, segmentation
 from manyviews.evaluate.svm import svm, trials
+from manyviews.evaluate.symmetry import Symmetry
 from manyviews.evaluate.zero_shot import class_embeddings, recall, zero_shot_accuracy
 from manyviews.views import finding
 from manyviews.views.corruptions import CORRUPTIONS, corrupted
@@ -40,6 +44,7 @@ from manyviews.views.policy import Policy
 SEVERITIES, CORRUPTED = (1, 3, 5), 1000  # test samples that are corrupted: up to this many
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
 BATCH = 256
+SHOWN = re.compile("invariance|explained by a linear map|(R2|angle in degrees).*, perceptron")  # of what is measured of symmetry, the rest is kept
 
 
 @dataclasses.dataclass
@@ -54,6 +59,7 @@ class Case:
     device: str = "cpu"
     seed: int = 0
     products: torch.dtype = torch.float32
+    symmetries: dict[str, Symmetry] = dataclasses.field(default_factory=dict)  # transformation -> all that was measured, with curves
 
     @functools.cached_property
     def train(self) -> Labelled:
@@ -178,6 +184,25 @@ def score_recall(case: Case) -> dict[str, Score]:
     return recall(case.paired("image"), case.paired("text"), seed=case.seed) if hasattr(case.encoder, "embed_text") else {}
 
 
+def score_symmetry(case: Case) -> dict[str, Score]:
+    """Of each transformation what is ignored, what a linear map explains, and what can be read back; `case.symmetries` keeps the rest."""
+    rows = case.test_rows
+    some = np.sort(np.random.default_rng([case.seed, 4]).permutation(len(rows))[:SAMPLES])
+    policy = plain(case.size, rows.modality)
+
+    def views() -> Iterator[View]:
+        for part in np.array_split(some, -(-len(some) // TOGETHER)):
+            samples = rows.batch(part)
+            if len(samples):
+                yield policy(samples.to(case.device), Counter(0, 0))["v"]
+
+    case.symmetries.update(symmetry(case.encoder, views, rows.modality, rows.channels, case.seed))
+    shown = {f"{name}: {measure}": score for name, found in case.symmetries.items() for measure, score in found.scores.items() if SHOWN.fullmatch(measure)}
+    if not shown:
+        raise InputError(*(f"{name}: {found.verdict}" for name, found in case.symmetries.items()))
+    return shown
+
+
 EVALUATORS: dict[str, Callable[[Case], dict[str, Score]]] = {
     "knn": score_knn,
     "linear": lambda case: {"linear": accuracy(case.classifier.predict(case.test.x) == case.test.y, case.seed)},
@@ -192,6 +217,7 @@ EVALUATORS: dict[str, Callable[[Case], dict[str, Score]]] = {
     "zero_shot": score_zero_shot,
     "recall": score_recall,
     "linear_sgd": score_linear_sgd,
+    "symmetry": score_symmetry,
 }
 OF = {  # what is measured of some modalities alone
     "robustness": ("images",),
@@ -200,9 +226,10 @@ OF = {  # what is measured of some modalities alone
     "boosted_trees": ("tables",),
     "zero_shot": ("pairs",),
     "recall": ("pairs",),
+    "symmetry": tuple(TRANSFORMATIONS),
 }
-UNLABELLED = ("segmentation", "recall")  # what needs no label of the whole sample
-SELDOM = ("linear_sgd",)  # takes long, and seldom says more than linear
+UNLABELLED = ("segmentation", "recall", "symmetry")  # what needs no label of the whole sample
+SELDOM = ("linear_sgd", "symmetry")  # take long; the first seldom says more than linear
 
 
 def why_not(name: str, data: Data, model: Model) -> str:

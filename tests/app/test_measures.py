@@ -11,6 +11,7 @@ from PIL import Image
 
 from manyviews.app.evaluate import evaluate
 from manyviews.app.measures import able
+from manyviews.app.model import load
 from manyviews.data.opening import open_data
 from manyviews.data.regions import regions
 from manyviews.errors import InputError
@@ -55,8 +56,10 @@ def test_parts_of_shapes_are_segmented_where_the_encoder_has_features_of_parts(s
     found = evaluate("untrained:point_transformer_micro", open_data(shapes, "points"), only="segmentation", size=64, quiet=True)
     assert list(found.scores["trained"]) == ["part mIoU", "part mIoU by category"]
     assert found.scores["raw input"]["part mIoU"].value > 0.8, "y tells the parts apart"
+    blind = load("untrained:pointnet", 64)
+    blind.encoder.widths = []
     with pytest.raises(InputError, match="features of parts, and pointnet"):
-        evaluate("untrained:pointnet_micro", open_data(shapes, "points"), only="segmentation", size=64, quiet=True)
+        evaluate(blind, open_data(shapes, "points"), only="segmentation", quiet=True)
 
 
 def test_organs_are_segmented_though_no_scan_has_a_label(scans: Path) -> None:

@@ -1,0 +1,102 @@
+"""What an encoder ignores, and what it keeps track of: the transformations that make sense for each kind of data, tried on samples as the encoder sees them.
+
+Elements act on what the encoder is given (a picture of its size, a cloud with its centre at the origin), so that what is measured is the encoder and not the
+way its input is prepared. Each sample is transformed by its own random element at every strength, and, beside that, nothing is changed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from manyviews.contracts import View
+from manyviews.counters import Counter
+from manyviews.evaluate.symmetry import Symmetry, measure, scored_pairs
+from manyviews.evaluate.symmetry_tuples import Tuples, orbit
+from manyviews.groups import find
+
+STRENGTHS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+SAMPLES, BATCH = 100, 25
+
+
+@dataclasses.dataclass(frozen=True)
+class Transformation:
+    """A group, what it does to a view, and its elements as numbers that are zero at the identity."""
+
+    name: str
+    group: str
+    kind: str  # of `manyviews.groups.actions.MODALITIES`
+    numbers: Callable[[Any], Float[Tensor, "batch numbers"]]
+    angular: bool = False  # whether the numbers are one angle, in radians
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def act(self, g: Any, view: View) -> View:
+        x = find(self.group).act(g, view.x, self.kind, **self.options)
+        return dataclasses.replace(view, x=x.clamp(0, 1) if self.group == "hue" else x)
+
+    def basis(self, parameters: Float[Tensor, "pairs numbers"]) -> Float[Tensor, "pairs functions"]:
+        """1, cos and sin of the angle."""
+        return torch.cat([torch.ones_like(parameters), parameters.cos(), parameters.sin()], 1)
+
+
+def named(name: str) -> Callable[[Any], Float[Tensor, "batch numbers"]]:
+    """That parameter of elements, as columns."""
+    return lambda g: g.parameters[name].flatten(1) if g.parameters[name].dim() > 1 else g.parameters[name][:, None]
+
+
+def logarithm(g: Any) -> Float[Tensor, "batch 1"]:
+    return g.parameters["factor"].log()[:, None]
+
+
+def turn(g: Any) -> Float[Tensor, "batch 3"]:
+    """Axis times angle."""
+    return g.parameters["axis"] * g.parameters["angle"][:, None]
+
+
+def of_space(kind: str, **options: Any) -> tuple[Transformation, ...]:
+    """Rotations of space, shifts and scalings."""
+    rows = (("rotation", "so3", turn), ("translation", "t3", named("shift")), ("scaling", "scaling3", logarithm))
+    return tuple(Transformation(name, group, kind, numbers, options=options) for name, group, numbers in rows)
+
+
+EDGE = {"border": "border"}  # nothing black comes in: what is beyond a picture is as its edge
+TRANSFORMATIONS: dict[str, tuple[Transformation, ...]] = {
+    "images": (
+        Transformation("rotation", "so2", "images", named("angle"), True, EDGE),
+        Transformation("translation", "t2", "images", named("shift"), options=EDGE),
+        Transformation("scaling", "scaling2", "images", logarithm, options=EDGE),
+        Transformation("shear and stretch", "sl2", "images", lambda g: g.matrix[:, :2, :2].flatten(1) - torch.eye(2).flatten(), options=EDGE),
+        Transformation("hue", "hue", "images", named("hue"), True),
+    ),
+    "points": (*of_space("clouds"), Transformation("rotation about y", "so2_about_y", "clouds", named("angle"), True)),
+    "volumes": of_space("volumes", border="border"),
+}
+
+
+def symmetry(
+    encoder: Callable[[View], Tensor], views: Callable[[], Any], modality: str, channels: int = 3, seed: int = 0, strengths: tuple[float, ...] = ()
+) -> dict[str, Symmetry]:
+    """What `encoder` does with each transformation of its modality. views: makes the batches, as the encoder sees samples. strengths: default STRENGTHS."""
+    found = {}
+    strengths = strengths or STRENGTHS
+    for transformation in TRANSFORMATIONS[modality]:
+        if transformation.group == "hue" and channels != 3:
+            continue
+        group = find(transformation.group)
+        parts = []
+        for view in views():
+            elements = [group.sample(view.index.cpu(), Counter(seed, k), s, name=transformation.name) for k, s in enumerate(strengths)]
+            rotation = (lambda g: g.matrix[:, :3, :3]) if transformation.group == "so3" else None
+            moved = [g.to(view.index.device) for g in elements]
+            parts.append(orbit(encoder, transformation.act, moved, view, transformation.numbers, torch.tensor(strengths), rotation))
+        tuples = Tuples.joined(parts)
+        test = scored_pairs(tuples.object_of_pair, seed=seed)
+        basis = transformation.basis if transformation.angular else None
+        commuting = None if transformation.group in ("so3", "sl2") else torch.add
+        found[transformation.name] = measure(transformation.name, tuples, basis=basis, compose=commuting, test=test, seed=seed)
+    return found
