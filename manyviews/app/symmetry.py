@@ -58,6 +58,12 @@ def turn(g: Any) -> Float[Tensor, "batch 3"]:
     return g.parameters["axis"] * g.parameters["angle"][:, None]
 
 
+def deformation(g: Any) -> Float[Tensor, "batch 4"]:
+    """The matrix, less the identity."""
+    linear = g.matrix[:, :2, :2]
+    return (linear - torch.eye(2, dtype=linear.dtype, device=linear.device)).flatten(1)
+
+
 def of_space(kind: str, **options: Any) -> tuple[Transformation, ...]:
     """Rotations of space, shifts and scalings."""
     rows = (("rotation", "so3", turn), ("translation", "t3", named("shift")), ("scaling", "scaling3", logarithm))
@@ -70,7 +76,7 @@ TRANSFORMATIONS: dict[str, tuple[Transformation, ...]] = {
         Transformation("rotation", "so2", "images", named("angle"), True, EDGE),
         Transformation("translation", "t2", "images", named("shift"), options=EDGE),
         Transformation("scaling", "scaling2", "images", logarithm, options=EDGE),
-        Transformation("shear and stretch", "sl2", "images", lambda g: g.matrix[:, :2, :2].flatten(1) - torch.eye(2).flatten(), options=EDGE),
+        Transformation("shear and stretch", "sl2", "images", deformation, options=EDGE),
         Transformation("hue", "hue", "images", named("hue"), True),
     ),
     "points": (*of_space("clouds"), Transformation("rotation about y", "so2_about_y", "clouds", named("angle"), True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import itertools
 import math
@@ -26,13 +27,13 @@ class Finite(Linear):
 
     haar: ClassVar[bool] = True
 
+    @abc.abstractmethod
     def numbered(self, number: Int[Tensor, "batch"], dtype: torch.dtype | None = None) -> Float[Tensor, "batch n n"]:
         """The matrices of elements by their numbers."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def number(self, g: Affine) -> Int[Tensor, "batch"]:
         """The numbers of elements."""
-        raise NotImplementedError
 
     def elements(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Affine:
         """All elements, in the order of their numbers."""

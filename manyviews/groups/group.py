@@ -10,6 +10,7 @@ With one source of random numbers the elements of two strengths differ in streng
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
@@ -61,7 +62,7 @@ class Draws:
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class Group(abc.ABC):
     """A symmetry group. Elements come in batches; `g @ h` applies h first."""
 
     dim: ClassVar[int] = 0  # of the Lie algebra; 0 where the group is discrete
@@ -69,13 +70,13 @@ class Group:
     haar: ClassVar[bool] = False  # whether samples of strength 1 are uniform on the group
 
     @property
-    def name(self) -> str:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def name(self) -> str: ...
 
     @property
+    @abc.abstractmethod
     def about(self) -> str:
         """What its elements are, as a noun phrase."""
-        raise NotImplementedError
 
     @property
     def sampling(self) -> str:
@@ -83,30 +84,30 @@ class Group:
         return "uniform on the group (Haar)"
 
     @property
+    @abc.abstractmethod
     def modalities(self) -> tuple[str, ...]:
         """What it acts on: names of `actions.MODALITIES`."""
-        raise NotImplementedError
 
     # --- what each kind of group fills in
 
-    def identity(self, count: int = 1, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Any:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def identity(self, count: int = 1, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Any: ...
 
+    @abc.abstractmethod
     def drawn(self, draws: Draws, strength: float) -> Any:
         """Elements of `draws`, without parameters."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def faults(self, g: Any) -> dict[str, Bool[Tensor, "batch"]]:
         """What can be wrong with an element -> the rows where it is."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def parameters(self, g: Any) -> dict[str, Tensor]:
         """Named parameters: angles in radians, axes, shifts in units of the points, factors."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def distance(self, g: Any, h: Any) -> Float[Tensor, "batch"]:
         """How far apart elements are."""
-        raise NotImplementedError
 
     def exp(self, coordinates: Float[Tensor, "batch dim"]) -> Any:
         """The elements of Lie algebra coordinates."""
@@ -219,8 +220,8 @@ class OfPoints(Group):
 class Linear(OfPoints):
     """Linear maps: the origin stays. Subclasses speak of the (batch, axes, axes) matrices alone."""
 
-    def drawn_linear(self, draws: Draws, strength: float) -> Float[Tensor, "batch n n"]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def drawn_linear(self, draws: Draws, strength: float) -> Float[Tensor, "batch n n"]: ...
 
     def exp_linear(self, v: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch n n"]:
         raise InputError(f"{self.name} is discrete and has no exponential")
@@ -232,15 +233,15 @@ class Linear(OfPoints):
         """The matrix of Lie algebra coordinates: exp_linear is its exponential."""
         return v.new_zeros(len(v), self.axes, self.axes)
 
-    def faults_linear(self, a: Float[Tensor, "batch n n"]) -> dict[str, Bool[Tensor, "batch"]]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def faults_linear(self, a: Float[Tensor, "batch n n"]) -> dict[str, Bool[Tensor, "batch"]]: ...
 
-    def parameters_linear(self, a: Float[Tensor, "batch n n"]) -> dict[str, Tensor]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def parameters_linear(self, a: Float[Tensor, "batch n n"]) -> dict[str, Tensor]: ...
 
+    @abc.abstractmethod
     def size_linear(self, a: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch"]:
         """The distance from the identity."""
-        raise NotImplementedError
 
     def inverse_linear(self, a: Float[Tensor, "batch n n"]) -> Float[Tensor, "batch n n"]:
         return torch.linalg.inv(a)

@@ -13,7 +13,6 @@ A view of a graph keeps a node at least. What is dropped is gone, so there is no
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -38,22 +37,9 @@ from manyviews.views.graph_changes import (
     mean_of,
     share_touched,
 )
-from manyviews.views.policy import Policy
+from manyviews.views.policy import Changed, Policy
 
 DEGREES = 16  # of `raw`
-
-
-@dataclasses.dataclass(frozen=True)
-class Changed:
-    """What happened to graphs: by name the share touched, a number a graph (one for all samples where they are nodes of one)."""
-
-    parameters: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
-
-    def inverse(self) -> Changed:
-        """Raises ValueError where anything was changed."""
-        if self.parameters:
-            raise ValueError(f"graphs that were changed ({', '.join(self.parameters)}) cannot be brought back")
-        return self
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
+
+from torch import Tensor
 
 from manyviews.contracts import View
 from manyviews.counters import Counter
@@ -21,6 +23,19 @@ class Spec(Protocol):
         """For each role the view that `counter` draws; the roles' names keep their randomness apart."""
 
     def __hash__(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed:
+    """What happened to samples whose changes are no group's: by name how much was touched (shares, or masks of what), or nothing."""
+
+    parameters: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
+
+    def inverse(self) -> Changed:
+        """Raises ValueError where anything was changed: what is gone cannot be brought back."""
+        if self.parameters:
+            raise ValueError(f"samples that were changed ({', '.join(self.parameters)}) cannot be brought back")
+        return self
 
 
 @dataclasses.dataclass(frozen=True)

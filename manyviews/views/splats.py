@@ -14,13 +14,13 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from manyviews.contracts import View
 from manyviews.data.splats import OPACITY, REST, ROTATION, SCALE
 from manyviews.groups import Affine, rotations_from
+from manyviews.groups.lie import quaternions
 from manyviews.views import points
 from manyviews.views.harmonics import turned
 from manyviews.views.points import Cloud, Crop, CutOut, Jitter, Scale, Shift, Turn
@@ -81,17 +81,8 @@ def perpendicular(columns: list[Float[Tensor, "*batch 3"]]) -> list[Float[Tensor
 
 
 def quaternions_from(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 4"]:
-    """Unit quaternions (w, x, y, z) of rotations, the first number that is not 0 positive. The largest row of 4 q q^T is q, up to its length."""
-    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in rotation.unbind(-2))
-    rows = [
-        [1 + a + e + i, h - f, c - g, d - b],
-        [h - f, 1 + a - e - i, b + d, c + g],
-        [c - g, b + d, 1 - a + e - i, f + h],
-        [d - b, c + g, f + h, 1 - a - e + i],
-    ]
-    product = torch.stack([torch.stack(row, -1) for row in rows], -2)
-    which = product.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    q = F.normalize(product.gather(-2, which[..., None, None].expand(*which.shape, 1, 4))[..., 0, :], dim=-1)
+    """Unit quaternions (w, x, y, z) of rotations, the first number that is not 0 positive."""
+    q = quaternions(rotation)
     first = q.gather(-1, (q != 0).int().argmax(-1, keepdim=True))
     return torch.where(first < 0, -q, q)
 

@@ -15,7 +15,6 @@ A view stays in the units of the table; an encoder standardises. `size` is the n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +25,7 @@ from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.data.table_columns import Rows
 from manyviews.errors import InputError
-from manyviews.views.policy import Policy
+from manyviews.views.policy import Changed, Policy
 
 ONE_HOT = 20  # the most frequent categories of a column that stand for themselves in `raw`
 
@@ -50,19 +49,6 @@ class Noise:
     """Gaussian noise on numbers and dates, of `sigma` standard deviations of their column."""
 
     sigma: float = 0.1
-
-
-@dataclasses.dataclass(frozen=True)
-class Changed:
-    """What happened to rows: masks (batch, columns) and numbers by name. Values that are gone cannot be brought back, so there is no group here."""
-
-    parameters: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
-
-    def inverse(self) -> Changed:
-        """Raises ValueError where anything was changed."""
-        if self.parameters:
-            raise ValueError(f"rows whose values were changed ({', '.join(self.parameters)}) cannot be brought back")
-        return self
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ are shown, and the last mark. What is gone cannot be brought back, so there is n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -23,23 +23,10 @@ from manyviews.counters import Counter
 from manyviews.data.bpe import END, START
 from manyviews.data.text import Texts
 from manyviews.errors import InputError
-from manyviews.views.policy import Policy
+from manyviews.views.policy import Changed, Policy
 from manyviews.views.text_changes import CHANGES, Change, Drop, Hide, Ids, OneOf, Repeat, Replace, Shuffle, Span, Swap, Words, chosen, shortened
 
 BINS = 512  # of `raw`
-
-
-@dataclasses.dataclass(frozen=True)
-class Changed:
-    """What happened to texts: by name the share of the words (or, where `Replace` or `Hide`, of the tokens) that was touched, a number a text."""
-
-    parameters: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
-
-    def inverse(self) -> Changed:
-        """Raises ValueError where anything was changed."""
-        if self.parameters:
-            raise ValueError(f"texts that were changed ({', '.join(self.parameters)}) cannot be brought back")
-        return self
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,8 @@ from manyviews.data.tables import from_array
 from manyviews.errors import InputError
 from manyviews.views import tables
 from manyviews.views.finding import is_policy
-from manyviews.views.tables import Changed, Corrupt, Hide, Noise, Row
+from manyviews.views.policy import Changed
+from manyviews.views.tables import Corrupt, Hide, Noise, Row
 
 
 def some(count: int = 200) -> View:
