@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from manyviews.contracts import Tokens
+from manyviews.nn.distributed import average
 
 
 def hide(tokens: Tokens, order: Int[Tensor, "batch tokens"], ratio: float) -> tuple[Tokens, Int[Tensor, "batch kept"], Bool[Tensor, "batch tokens"]]:
@@ -35,3 +36,8 @@ def put_back(
     full = mask_token.to(parts.dtype).expand(*hidden.shape, -1)
     full = full.scatter(1, rows[..., None].expand_as(parts), parts)
     return torch.where(hidden[..., None], mask_token.to(parts.dtype), full)
+
+
+def over_hidden(error: Float[Tensor, "batch tokens"], hidden: Bool[Tensor, "batch tokens"]) -> Float[Tensor, ""]:
+    """The mean error of the hidden tokens of all processes."""
+    return (error * hidden).sum() / average(hidden.sum().float()).clamp(min=1)

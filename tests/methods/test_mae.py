@@ -33,7 +33,7 @@ def test_the_loss_is_the_mean_squared_error_of_hidden_patches_alone(norm_pix_los
     method, v = make(norm_pix_loss=norm_pix_loss), view()
     tokens = method.encoder.tokenize(v)
     visible, rows, hidden = hidden_of(method, tokens, v.index)
-    prediction = method.decode(method.encoder.encode(visible), rows, hidden, tokens)
+    prediction = method.decoder(method.encoder.encode(visible), rows, hidden, tokens)
     slow, count = 0.0, 0
     for n in range(6):
         for i in range(4):
@@ -67,7 +67,7 @@ def test_the_prediction_of_a_hidden_patch_does_not_come_from_the_patch() -> None
     _, rows, hidden = hidden_of(method, tokens, v.index)
     x = tokens.x.detach().requires_grad_(True)
     again = dataclasses.replace(tokens, x=x)
-    method.decode(method.encoder.encode(again.select(rows)), rows, hidden, again).sum().backward()
+    method.decoder(method.encoder.encode(again.select(rows)), rows, hidden, again).sum().backward()
     reached = x.grad[0].abs().sum(1) > 0
     assert torch.equal(reached, ~hidden[0])
 
@@ -78,13 +78,13 @@ def test_the_decoder_gets_each_visible_part_at_its_own_place_and_the_mask_token_
     visible, rows, hidden = hidden_of(method, tokens, v.index)
     features = method.encoder.encode(visible)
     seen = {}
-    with patch.object(method.decoder, "forward", lambda t, exists: seen.update(t=t) or t):
-        method.decode(features, rows, hidden, tokens)
-    torch.testing.assert_close(seen["t"][:, 0], method.embed(features.whole))
+    with patch.object(method.decoder.blocks, "forward", lambda t, exists: seen.update(t=t) or t):
+        method.decoder(features, rows, hidden, tokens)
+    torch.testing.assert_close(seen["t"][:, 0], method.decoder.embed(features.whole))
     for n in range(6):
         for t in range(16):
             inside = (rows[n] == t).nonzero().flatten()
-            content = method.embed(features.parts[n, inside[0]]) if len(inside) else method.mask_token
+            content = method.decoder.embed(features.parts[n, inside[0]]) if len(inside) else method.decoder.mask_token
             x, y = (tokens.where[n, t] * 14 - 0.5).tolist()
             position = [f(c / 10000 ** (k / 4)) for c in (x, y) for f in (math.sin, math.cos) for k in range(4)]
             torch.testing.assert_close(seen["t"][n, 1 + t], content + torch.tensor(position), atol=1e-5, rtol=1e-5)
@@ -139,8 +139,8 @@ def test_the_error_is_the_encoders_own_and_categories_are_not_normalised() -> No
 
 def test_the_papers_decoder_is_the_default() -> None:
     method = MAE(tiny_vit())
-    assert len(method.decoder.blocks) == 8 and method.decoder.blocks[0].attention.heads == 16
-    assert method.mask_token.shape == (512,) and method.predict.out_features == 12 and method.mask_ratio == 0.75
+    assert len(method.decoder.blocks.blocks) == 8 and method.decoder.blocks.blocks[0].attention.heads == 16
+    assert method.decoder.mask_token.shape == (512,) and method.decoder.predict.out_features == 12 and method.mask_ratio == 0.75
 
 
 def test_with_almost_nothing_hidden_the_encoder_sees_almost_the_plain_picture() -> None:

@@ -31,10 +31,10 @@ def test_the_loss_is_the_error_of_hidden_parts_alone():
     features = method.encoder.encode(visible).parts
     slow, count = 0.0, 0
     for n in range(6):
-        row = [method.mask_token + method.place(tokens.where[n, i]) for i in range(16)]
+        row = [method.decoder.mask_token + method.decoder.place(tokens.where[n, i]) for i in range(16)]
         for k, i in enumerate(rows[n].tolist()):
-            row[i] = features[n, k] + method.place(tokens.where[n, i])
-        out = method.predict(method.decoder(torch.stack(row)[None]))[0]
+            row[i] = features[n, k] + method.decoder.place(tokens.where[n, i])
+        out = method.decoder.predict(method.decoder.decoder(torch.stack(row)[None]))[0]
         for i in range(16):
             if hidden[n, i]:
                 slow += float((out[i] - tokens.content[n, i]).square().mean())

@@ -12,6 +12,7 @@ from manyviews.counters import Counter
 from manyviews.data.arrays import Array
 from manyviews.data.dataset import Data
 from manyviews.errors import InputError
+from manyviews.methods.mask import uni4eye
 from manyviews.methods.mask.uni4eye import Uni4Eye
 from manyviews.nn.edges import sobel
 from manyviews.train.fit import fit
@@ -105,12 +106,27 @@ def test_a_step_from_black_to_white_counts_as_one():
     assert float((2 * sobel(x)).max()) == pytest.approx(1.0)
 
 
-def test_a_batch_of_both_counts_each_kind_by_its_samples():
+def test_a_batch_of_both_counts_each_kind_by_its_hidden_parts():
     made = method()
     both, _, _ = mixed()
-    found, p, v = made.loss(both), made.loss(pictures()), made.loss(volumes())
+    found, errors, counts = made.loss(both), [], []
+    for view in (pictures(), volumes()):
+        parts = made.encoder.tokenize(view).x.shape[1]
+        counts.append(len(view) * (parts - max(1, int(parts * 0.25))))
+        errors.append(made.loss(view))
     for name in found:
-        assert float(found[name]) == pytest.approx(float(4 / 7 * p[name] + 3 / 7 * v[name]), rel=1e-5)
+        mean = sum(count * float(error[name]) for count, error in zip(counts, errors, strict=True)) / sum(counts)
+        assert float(found[name]) == pytest.approx(mean, rel=1e-5)
+
+
+def test_processes_with_different_kinds_meet_once_a_step(monkeypatch):
+    made, calls = method(), []
+    monkeypatch.setattr(uni4eye, "average", lambda x: calls.append(x) or x)
+    both, _, _ = mixed()
+    for view in (both, pictures(), volumes()):
+        calls.clear()
+        made.loss(view)
+        assert len(calls) == 1
 
 
 def test_without_gradients_there_is_one_decoder():

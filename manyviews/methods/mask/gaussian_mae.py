@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
-from manyviews.nn.distributed import average
-from manyviews.nn.masking import hide
+from manyviews.nn.masking import hide, over_hidden
 from manyviews.nn.part_decoder import PartDecoder
 
 
@@ -45,4 +44,4 @@ class GaussianMAE(Method):
         visible, rows, hidden = hide(tokens, order, self.mask_ratio)
         prediction = self.decoder.predict(self.decoder(self.encoder.encode(visible), rows, hidden, tokens))
         error = self.encoder.content_error(prediction, tokens.content)
-        return {"reconstruction": (error * hidden).sum() / average(hidden.sum().float()).clamp(min=1)}
+        return {"reconstruction": over_hidden(error, hidden)}

@@ -22,6 +22,7 @@ from manyviews.errors import InputError
 from manyviews.nn.distributed import average
 from manyviews.nn.ema import frozen_copy
 from manyviews.nn.hierarchy import Level, back_project, compact, scattered
+from manyviews.nn.masking import over_hidden
 from manyviews.nn.mlp import mlp
 from manyviews.nn.neighbours import inverse_distance_interpolation
 from manyviews.nn.transformer import Block, initialise
@@ -100,7 +101,7 @@ class I2PMAE(Method):
         seen = visible[self.target]
         hidden = ~seen if target.exists is None else target.exists & ~seen
         error = self.encoder.content_error(self.restore(t), target.content)
-        terms = {"reconstruction": (error * hidden).sum() / average(hidden.sum().float()).clamp(min=1)}
+        terms = {"reconstruction": over_hidden(error, hidden)}
         if self.describe is not None:
             wrong = (self.describe(t[seen]).float() - features[seen]).square().mean(-1)
             terms["semantic"] = self.semantic * wrong.sum() / average(seen.sum().float()).clamp(min=1)

@@ -9,15 +9,12 @@ norm_pix_loss pixels are compared in [0, 1].
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from manyviews.contracts import Encoder, Features, Method, Recipe, Terms, Tokens, View
+from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
-from manyviews.nn.distributed import average
-from manyviews.nn.masking import hide, put_back
-from manyviews.nn.positions import sincos
-from manyviews.nn.transformer import Transformer, initialise
+from manyviews.nn.masking import hide, over_hidden
+from manyviews.nn.part_decoder import GridDecoder
 
 
 class MAE(Method):
@@ -37,32 +34,17 @@ class MAE(Method):
         if problems:
             raise InputError(*problems)
         self.encoder = encoder
-        self.embed = nn.Linear(encoder.dim, dim)
-        self.mask_token = nn.Parameter(torch.empty(dim).normal_(std=0.02))
-        self.decoder = Transformer(dim, depth, heads)
-        self.predict = nn.Linear(dim, encoder.content_width)
-        for layer in (self.embed, self.predict):
-            initialise(layer)
+        self.decoder = GridDecoder(encoder, dim, depth, heads)
         self.mask_ratio, self.norm_pix_loss = mask_ratio, norm_pix_loss
 
     def loss(self, v: View) -> Terms:
         tokens = self.encoder.tokenize(v)
         order = self.counter.order("mask", v.index, tokens.x.shape[1])
         visible, rows, hidden = hide(tokens, order, self.mask_ratio)
-        prediction = self.decode(self.encoder.encode(visible), rows, hidden, tokens)
+        prediction = self.decoder(self.encoder.encode(visible), rows, hidden, tokens)
         assert tokens.content is not None
         error = self.encoder.content_error(prediction, self.target(tokens.content))
-        return {"reconstruction": (error * hidden).sum() / average(hidden.sum().float()).clamp(min=1)}
-
-    def decode(
-        self, features: Features, rows: Int[Tensor, "batch kept"], hidden: Bool[Tensor, "batch tokens"], tokens: Tokens
-    ) -> Float[Tensor, "batch tokens width"]:
-        """A prediction of the content of every token, from the features of the visible ones."""
-        parts = self.embed(features.parts)
-        full = put_back(parts, rows, hidden, self.mask_token) + sincos(tokens.where, parts.shape[-1])
-        whole = self.embed(features.whole)[:, None].to(full.dtype)
-        exists = None if tokens.exists is None else nn.functional.pad(tokens.exists, (1, 0), value=True)
-        return self.predict(self.decoder(torch.cat([whole, full], 1), exists)[:, 1:])
+        return {"reconstruction": over_hidden(error, hidden)}
 
     def target(self, content: Tensor) -> Tensor:
         """The content itself, or, with norm_pix_loss, each patch with mean 0 and variance 1."""

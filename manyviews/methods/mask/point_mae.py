@@ -7,14 +7,10 @@ depth; the error is the encoder's own for its kind of parts (Chamfer distance of
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-
 from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
-from manyviews.nn.distributed import average
-from manyviews.nn.masking import hide, put_back
-from manyviews.nn.transformer import Transformer, initialise
+from manyviews.nn.masking import hide, over_hidden
+from manyviews.nn.part_decoder import PartDecoder
 
 
 class PointMAE(Method):
@@ -34,19 +30,14 @@ class PointMAE(Method):
         if problems:
             raise InputError(*problems)
         self.encoder = encoder
-        self.mask_token = nn.Parameter(torch.empty(encoder.dim).normal_(std=0.02))
-        self.place = nn.Sequential(nn.Linear(encoder.axes, 128), nn.GELU(), nn.Linear(128, encoder.dim))  # of centres, in the decoder
-        self.decoder = Transformer(encoder.dim, depth, heads)
-        self.predict = nn.Linear(encoder.dim, encoder.content_width)
-        initialise(self.predict)
+        self.decoder = PartDecoder(encoder, depth, heads)
         self.mask_ratio = mask_ratio
 
     def loss(self, v: View) -> Terms:
         tokens = self.encoder.tokenize(v)
         order = self.counter.order("mask", v.index, tokens.x.shape[1])
         visible, rows, hidden = hide(tokens, order, self.mask_ratio)
-        full = put_back(self.encoder.encode(visible).parts, rows, hidden, self.mask_token)
-        prediction = self.predict(self.decoder(full + self.place(tokens.where), tokens.exists))
+        prediction = self.decoder.predict(self.decoder(self.encoder.encode(visible), rows, hidden, tokens))
         assert tokens.content is not None
         error = self.encoder.content_error(prediction, tokens.content)  # Eq. (3)
-        return {"reconstruction": (error * hidden).sum() / average(hidden.sum().float()).clamp(min=1)}
+        return {"reconstruction": over_hidden(error, hidden)}

@@ -15,16 +15,15 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
-from manyviews.contracts import Encoder, Features, Method, Recipe, Terms, Tokens, View
+from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
 from manyviews.nn.distributed import average
 from manyviews.nn.edges import sobel
-from manyviews.nn.masking import hide, put_back
-from manyviews.nn.positions import sincos
-from manyviews.nn.transformer import Transformer, initialise
+from manyviews.nn.masking import hide
+from manyviews.nn.part_decoder import GridDecoder
 from manyviews.train.samplers import shuffled
 
 COLUMN = "flat"  # 1 for a picture among volumes
@@ -53,8 +52,8 @@ class Uni4Eye(Method):
         if problems:
             raise InputError(*problems)
         self.encoder = encoder
-        self.content = Branch(encoder, dim, depth, heads)
-        self.gradients = Branch(encoder, dim, depth, heads) if gradient else None
+        self.content = GridDecoder(encoder, dim, depth, heads)
+        self.gradients = GridDecoder(encoder, dim, depth, heads) if gradient else None
         self.mask_ratio, self.gradient, self.batch = mask_ratio, gradient, batch
 
     def sampler(self, rows: int, columns: Mapping[str, np.ndarray], seed: int, epoch: int) -> np.ndarray:
@@ -72,54 +71,25 @@ class Uni4Eye(Method):
     def loss(self, v: View) -> Terms:
         if not isinstance(v.x, Tensor) or v.x.dim() not in (4, 5):
             raise InputError("uni4eye restores the gradients of pictures and of volumes; for other samples take mae")
-        terms: Terms = {}
-        for part in of_one_kind(v):
-            for name, term in self.restore(part).items():
-                terms[name] = terms.get(name, term.new_zeros(())) + term * len(part) / len(v)
-        return terms
+        kinds = [self.restore(part) for part in of_one_kind(v)]
+        count = average(torch.stack([hidden for _, hidden in kinds]).sum()).clamp(min=1)  # once a step, whatever kinds a process has
+        return {name: torch.stack([wrong[name] for wrong, _ in kinds]).sum() / count for name in kinds[0][0]}
 
-    def restore(self, v: View) -> Terms:
-        """The errors of the hidden parts of pictures alone, or of volumes alone."""
+    def restore(self, v: View) -> tuple[Terms, Float[Tensor, ""]]:
+        """The errors of the hidden parts of pictures alone, or of volumes alone, summed; and how many parts these are."""
         tokens = self.encoder.tokenize(v)
         order = self.counter.order("mask", v.index, tokens.x.shape[1])
         visible, rows, hidden = hide(tokens, order, self.mask_ratio)
         features = self.encoder.encode(visible)
         assert tokens.content is not None
         error = self.encoder.content_error(self.content(features, rows, hidden, tokens), tokens.content)
-        terms = {"content": over(error, hidden)}
+        wrong = {"content": (error * hidden).sum()}
         if self.gradients is not None:
             with torch.no_grad():
                 target = self.encoder.tokenize(dataclasses.replace(v, x=2 * sobel(v.x))).content
             error = self.encoder.content_error(self.gradients(features, rows, hidden, tokens), target)  # type: ignore[arg-type]
-            terms["gradient"] = self.gradient * over(error, hidden)
-        return terms
-
-
-class Branch(nn.Module):
-    """A decoder: mask tokens where parts were hidden, positions, blocks, a layer."""
-
-    def __init__(self, encoder: Encoder, dim: int, depth: int, heads: int):
-        super().__init__()
-        self.embed = nn.Linear(encoder.dim, dim)
-        self.mask_token = nn.Parameter(torch.empty(dim).normal_(std=0.02))
-        self.blocks = Transformer(dim, depth, heads)
-        self.predict = nn.Linear(dim, encoder.content_width)
-        for layer in (self.embed, self.predict):
-            initialise(layer)
-
-    def forward(
-        self, features: Features, rows: Int[Tensor, "batch kept"], hidden: Bool[Tensor, "batch tokens"], tokens: Tokens
-    ) -> Float[Tensor, "batch tokens width"]:
-        parts = self.embed(features.parts)
-        full = put_back(parts, rows, hidden, self.mask_token) + sincos(tokens.where, parts.shape[-1])
-        whole = self.embed(features.whole)[:, None].to(full.dtype)
-        exists = None if tokens.exists is None else nn.functional.pad(tokens.exists, (1, 0), value=True)
-        return self.predict(self.blocks(torch.cat([whole, full], 1), exists)[:, 1:])
-
-
-def over(error: Float[Tensor, "batch tokens"], hidden: Bool[Tensor, "batch tokens"]) -> Float[Tensor, ""]:
-    """The mean over the hidden parts of all processes."""
-    return (error * hidden).sum() / average(hidden.sum().float()).clamp(min=1)
+            wrong["gradient"] = self.gradient * (error * hidden).sum()
+        return wrong, hidden.sum().float()
 
 
 def of_one_kind(v: View) -> list[View]:
