@@ -12,7 +12,7 @@ CLAIM = Claim(
     paper="linear evaluation on ImageNet 73.2 % (Table 1), ResNet-50, 1,000 epochs",
     question="Does Barlow Twins learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"barlow_twins": Arm("barlow_twins", short={"hidden": 512, "out": 512})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("barlow_twins", "untrained"),
         Versus("barlow_twins", "untrained", "linear"),

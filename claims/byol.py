@@ -13,7 +13,7 @@ CLAIM = Claim(
     paper="linear evaluation on ImageNet 74.3 % (Table 1), ResNet-50, 1,000 epochs",
     question="Does BYOL learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"byol": Arm("byol", short={"decay": 0.98, "hidden": 512, "optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("byol", "untrained"),
         Versus("byol", "untrained", "linear"),

@@ -13,7 +13,7 @@ CLAIM = Claim(
     paper="on ImageNet linear evaluation 77.0 % and k-NN 74.5 % (Table 2), ViT-S/16, 800 epochs",
     question="Does DINO learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"dino": Arm("dino", short={"decay": 0.98, "out": 1024, "hidden": 512, "bottleneck": 128, "steps": 250})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("dino", "untrained"),
         Versus("dino", "untrained", "linear"),

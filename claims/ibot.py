@@ -13,7 +13,7 @@ CLAIM = Claim(
     paper="on ImageNet linear evaluation 77.9 % and k-NN 75.2 % (Table 1), ViT-S/16, 800 epochs",
     question="Does iBOT learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"ibot": Arm("ibot", short={"decay": 0.98, "out": 1024, "hidden": 512, "bottleneck": 128, "steps": 150})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("ibot", "untrained"),
         Versus("ibot", "untrained", "linear"),

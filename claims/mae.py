@@ -12,7 +12,7 @@ CLAIM = Claim(
     paper="on ImageNet linear probing 73.5 %, fine-tuning 84.9 % (Table 1), ViT-L/16, 800 epochs",
     question="Does MAE learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"mae": Arm("mae", short={"dim": 64, "depth": 2, "heads": 4, "steps": 600})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("mae", "untrained"),
         Versus("mae", "untrained", "linear"),

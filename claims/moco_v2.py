@@ -13,7 +13,7 @@ CLAIM = Claim(
     paper="linear evaluation on ImageNet 71.1 % (Table 2), ResNet-50, 800 epochs",
     question="Does MoCo v2 learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"moco_v2": Arm("moco_v2", short={"decay": 0.98, "queue": 1024, "hidden": 512})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("moco_v2", "untrained"),
         Versus("moco_v2", "untrained", "linear"),

@@ -12,7 +12,7 @@ CLAIM = Claim(
     paper="linear evaluation on ImageNet 73.2 %, ViT-S/16, 300 epochs",
     question="Does MoCo v3 learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"moco_v3": Arm("moco_v3", short={"decay": 0.98, "hidden": 512})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("moco_v3", "untrained"),
         Versus("moco_v3", "untrained", "linear"),

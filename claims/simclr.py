@@ -12,7 +12,7 @@ CLAIM = Claim(
     paper="linear evaluation on ImageNet 69.3 % (Table 6), on CIFAR-10 94.0 % (app. B.9), ResNet-50, 1,000 epochs",
     question="Does SimCLR learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"simclr": Arm("simclr", short={"temperature": 0.2, "hidden": 512})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("simclr", "untrained"),
         Versus("simclr", "untrained", "linear"),

@@ -12,7 +12,7 @@ CLAIM = Claim(
     paper="linear evaluation on ImageNet 71.3 % (Table 4), on CIFAR-10 91.8 % (app. D), ResNet-18, 800 epochs",
     question="Does SimSiam learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"simsiam": Arm("simsiam", short={"hidden": 512, "out": 512, "bottleneck": 128, "optimizer": "sgd", "lr": 0.05, "weight_decay": 5e-4, "warmup": 0.0})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("simsiam", "untrained"),
         Versus("simsiam", "untrained", "linear"),

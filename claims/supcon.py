@@ -11,7 +11,7 @@ CLAIM = Claim(
     paper="linear evaluation on CIFAR-10 96.0 %, cross-entropy 95.0 % (Table 2), ResNet-50",
     question="Does SupCon learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"supcon": Arm("supcon", short={"hidden": 512})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("supcon", "untrained"),
         Versus("supcon", "untrained", "linear"),

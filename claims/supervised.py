@@ -11,7 +11,7 @@ CLAIM = Claim(
     paper="CIFAR-10 91.25 % (Table 6), ResNet-20",
     question="Does training with labels give features that tell more than an untrained encoder and raw pixels, in a minute?",
     arms={"supervised": Arm("supervised")},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("supervised", "untrained"),
         Versus("supervised", "untrained", "linear"),

@@ -12,7 +12,7 @@ CLAIM = Claim(
     paper="linear evaluation on ImageNet 75.3 %, ResNet-50, 800 epochs",
     question="Does SwAV learn more about pictures than an untrained encoder and raw pixels know, in a minute?",
     arms={"swav": Arm("swav", short={"prototypes": 100, "queue": 0, "hidden": 512})},
-    data=(Arena("clothing_cc0"), Arena("cifar10", rows=20000)),
+    data=(Arena("cifar10", rows=20000), Arena("clothing_cc0")),
     versus=(
         Versus("swav", "untrained"),
         Versus("swav", "untrained", "linear"),

@@ -72,7 +72,7 @@ class Claim:
     question: str  # what is asked here, as a sentence
     arms: Mapping[str, Arm]
     data: Sequence[Arena]
-    versus: Sequence[Versus]  # the first one on the first data is the headline
+    versus: Sequence[Versus]  # the first one on the first data is the headline: the data with most test rows, so that a verdict can fall
     common: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # on top of SHORT, for all arms
     full: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # options of the paper's schedule, for --budget full
     measure: Callable[[Bench, Method], Measures] | None = None  # of a trained method; None: knn and linear probe of what it exports
