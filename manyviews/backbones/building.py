@@ -7,12 +7,14 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+import manyviews.symmetry
 from manyviews.backbones import small
 from manyviews.contracts import Encoder
 from manyviews.data.kinds import MODALITIES
@@ -25,10 +27,11 @@ SHORT = {f"vit_{size}": f"vit_{size}_patch16_224" for size in ("tiny", "small", 
 
 @functools.cache
 def builders() -> dict[str, tuple[str, Callable[..., Encoder]]]:
-    """The encoders of what is not pictures: name -> modality, and the function of `backbones/MODALITY.py` that builds it."""
+    """Encoders that are functions: name -> modality, and the function of `backbones/MODALITY.py` (of what is not pictures) or of `symmetry/` that builds it."""
     found: dict[str, tuple[str, Callable[..., Encoder]]] = {}
-    for modality in (m for m in MODALITIES if m != "images"):
-        module = importlib.import_module(f"manyviews.backbones.{modality}")
+    files = [(m, importlib.import_module(f"manyviews.backbones.{m}")) for m in MODALITIES if m != "images"]
+    systems = [importlib.import_module(f"manyviews.symmetry.{module.name}") for module in pkgutil.iter_modules(manyviews.symmetry.__path__)]
+    for modality, module in [*files, *((module.MODALITY, module) for module in systems if hasattr(module, "MODALITY"))]:
         for name, f in vars(module).items():
             if inspect.isfunction(f) and f.__module__ == module.__name__ and f.__annotations__.get("return") == "Encoder" and not name.startswith("_"):
                 found[name] = modality, f
