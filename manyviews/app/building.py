@@ -13,7 +13,7 @@ from manyviews.errors import InputError
 
 
 def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: Any) -> tuple[Method, Recipe]:
-    """The method around `encoder`, with the numbers of samples and classes filled in from the data. Raises InputError where the data lacks what it needs."""
+    """The method around `encoder`, with numbers of samples and classes and names of columns from the data. Raises InputError where it lacks what it needs."""
     entry = find_method(entry) if isinstance(entry, str) else entry
     if "label" in entry.given and data.labels is None:
         raise InputError(f"{entry.name} learns from labels, and this data has none; give one folder a class, or take a method without labels (simclr)")
@@ -30,5 +30,7 @@ def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: A
         filled["samples"] = len(data)
     if "classes" in accepts:
         filled["classes"] = len(data.classes)
+    if "columns" in accepts:
+        filled["columns"] = tuple(data.columns)
     method = definition(encoder, **filled, **settings)
     return method, method.recipe

@@ -20,7 +20,7 @@ from manyviews.app.source import arguments, assigned, call_of, comments, constan
 from manyviews.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent.parent
-FILLED = ("self", "encoder", "samples", "classes", "objective")  # what the engine fills in
+FILLED = ("self", "encoder", "samples", "classes", "columns", "objective")  # what the engine fills in
 WORDS = {  # what the common hyperparameters mean, where a file does not say it better
     "hidden": "width of the hidden layers of projector and predictor; None: the encoder's",
     "out": "width of the embeddings that are compared",

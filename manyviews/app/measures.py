@@ -16,7 +16,7 @@ from torch import Tensor
 
 from manyviews.app.model import Model
 from manyviews.app.symmetry import BATCH as TOGETHER
-from manyviews.app.symmetry import SAMPLES, TRANSFORMATIONS, symmetry
+from manyviews.app.symmetry import SAMPLES, TRANSFORMATIONS, poses, some_objects, symmetry
 from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.data.dataset import Data, Unreadable
@@ -197,6 +197,13 @@ def score_symmetry(case: Case) -> dict[str, Score]:
                 yield policy(samples.to(case.device), Counter(0, 0))["v"]
 
     case.symmetries.update(symmetry(case.encoder, views, rows.modality, rows.channels, case.seed))
+    if {"object", "rotation"} <= set(rows.columns):
+        chosen = rows.select(some_objects(rows.columns["object"], case.seed))
+        order = np.array_split(np.arange(len(chosen)), -(-len(chosen) // BATCH))
+        z, index = extract(case.encoder, chosen.batches(order), policy, case.device)
+        known = {name: torch.from_numpy(chosen.columns[name])[index] for name in ("object", "rotation")}
+        found = [poses(z, known["object"], known["rotation"], side, case.seed) for side in ("world", "body")]
+        case.symmetries.update({symmetry.transformation: symmetry for symmetry in found})
     shown = {f"{name}: {measure}": score for name, found in case.symmetries.items() for measure, score in found.scores.items() if SHOWN.fullmatch(measure)}
     if not shown:
         raise InputError(*(f"{name}: {found.verdict}" for name, found in case.symmetries.items()))

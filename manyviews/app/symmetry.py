@@ -7,18 +7,22 @@ way its input is prepared. Each sample is transformed by its own random element 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.evaluate.symmetry import Symmetry, measure, scored_pairs
-from manyviews.evaluate.symmetry_tuples import Tuples, orbit
+from manyviews.evaluate.symmetry_decoding import relative_rotation
+from manyviews.evaluate.symmetry_tuples import Tuples, observed, orbit
 from manyviews.groups import find
+from manyviews.groups.lie import log_space, quaternions, relative_quaternion
 
 STRENGTHS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 SAMPLES, BATCH = 100, 25
@@ -106,3 +110,40 @@ def symmetry(
         commuting = None if transformation.group in ("so3", "sl2") else torch.add
         found[transformation.name] = measure(transformation.name, tuples, basis=basis, compose=commuting, test=test, seed=seed)
     return found
+
+
+# --- views that were observed -----------------------------------------------------------------------------------------------------------------
+
+OBJECTS, VIEWS = 150, 8  # of observed views, at most
+
+
+def some_objects(objects: Int[np.ndarray, "rows"], seed: int = 0) -> Int[np.ndarray, "chosen"]:
+    """Rows of up to OBJECTS things with up to VIEWS views each, at least two, chosen at random."""
+    order = np.random.default_rng([seed, 5]).permutation(len(objects))
+    _, first, counts = np.unique(objects[order], return_index=True, return_counts=True)
+    chosen = [order[objects[order] == objects[order[k]]][:VIEWS] for k in np.sort(first[counts > 1])[:OBJECTS]]
+    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, int)
+
+
+def poses(
+    z: Float[Tensor, "views dim"], objects: Int[Tensor, "views"], rotation: Float[Tensor, "views 3 3"], side: str = "world", seed: int = 0, **options: Any
+) -> Symmetry:
+    """What is known of the pose in which an object is seen, from views of it with their rotations.
+
+    side: relative rotations are about the axes of the room ("world"), or about the object's own ("body", SIE's), which can be told only where objects
+    have a common frame. Whatever else differs between the views of an object (light, floor) differs here too.
+    """
+    rotation = rotation.double()
+    quaternion = quaternions(rotation)
+
+    def relative(source: Int[Tensor, "pairs"], target: Int[Tensor, "pairs"]) -> dict[str, Tensor]:
+        g = relative_rotation(rotation[source], rotation[target], side)
+        v = log_space(g)
+        return {
+            "parameters": v,
+            "rotation": g,
+            "quaternion": relative_quaternion(quaternion[source], quaternion[target]),
+            "strength": (v.norm(dim=1) / math.pi * 8).round().clamp(1, 8) / 8,  # eight steps up to half a turn
+        }
+
+    return measure(f"pose, {side} frame", observed(z, objects, relative, seed=seed), side=side, seed=seed, **options)

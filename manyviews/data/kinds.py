@@ -26,5 +26,6 @@ KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "video": "mp4 avi mkv webm gif, folders of frames, .npy (count, time, height, width, 3); --as video",
     "fractals, drawn on the spot": "fractals, fractals:1000,instances=5 (classes, largest number in a picture)",
     "PASS, pictures without people": "the unpacked folder, or pass:FOLDER",
+    "3DIEBench, objects in known poses": "SYNSET/OBJECT/image_K.jpg latent_K.npy as FOLDER; manyviews data renders:MESHES,look=3diebench --write FOLDER",
     "ImagiNet, real and synthetic pictures": "the folder with its annotations, or imaginet:FOLDER",
 }

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from manyviews.data import arrays, folder, images, imaginet, lists, pass_dataset, shards
+from manyviews.data import arrays, diebench, folder, images, imaginet, lists, pass_dataset, shards
 from manyviews.data.dataset import Data, Store
 from manyviews.data.kinds import MODALITIES
 from manyviews.data.labels import text
@@ -24,6 +24,7 @@ Found = tuple[Store, dict[str, np.ndarray], list[str]]
 PUBLISHED = {  # data sets in the layout that their authors publish: is it that, and its reader; NAME:FOLDER, or recognised
     "pass": (pass_dataset.recognised, pass_dataset.pass_dataset),
     "imaginet": (imaginet.recognised, imaginet.imaginet),
+    "3diebench": (diebench.recognised, diebench.diebench),
 }
 
 

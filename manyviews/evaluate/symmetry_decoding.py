@@ -40,13 +40,6 @@ def relative_rotation(first: Float[Tensor, "rows 3 3"], second: Float[Tensor, "r
     return second @ first.mT if side == "world" else first.mT @ second
 
 
-def relative_quaternion(first: Float[Tensor, "rows 4"], second: Float[Tensor, "rows 4"]) -> Float[Tensor, "rows 4"]:
-    """conj(q1) q2, (w, x, y, z), the body-frame one, with whatever sign the product has: the papers' target."""
-    w, v = first[:, :1], -first[:, 1:]
-    a, b = second[:, :1], second[:, 1:]
-    return torch.cat([w * a - (v * b).sum(1, keepdim=True), w * b + a * v + torch.linalg.cross(v, b)], 1)
-
-
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """What a reader is shown: both embeddings and their difference side by side, each feature standardised by the training pairs.

@@ -62,6 +62,13 @@ def quaternions(rotation: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 
     return torch.where(q[..., :1] < 0, -q, q)
 
 
+def relative_quaternion(first: Float[Tensor, "*batch 4"], second: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
+    """conj(q1) q2, (w, x, y, z), the body-frame one, with whatever sign the product has."""
+    w, v = first[..., :1], -first[..., 1:]
+    a, b = second[..., :1], second[..., 1:]
+    return torch.cat([w * a - (v * b).sum(-1, keepdim=True), w * b + a * v + torch.linalg.cross(v, b)], -1)
+
+
 def vector_of(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"]:
     """Axis times angle (at most pi) of unit quaternions with w not negative."""
     w, v = quaternion[..., 0], quaternion[..., 1:]

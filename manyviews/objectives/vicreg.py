@@ -24,12 +24,16 @@ def vicreg(za: Float[Tensor, "batch dim"], zb: Float[Tensor, "batch dim"], invar
     za, zb = za.float(), zb.float()
     agreement = F.mse_loss(za, zb)
     both = [gather(za), gather(zb)]
-    spread = torch.stack([F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean() for z in both]).mean()  # target standard deviation 1
     return {
         "invariance": invariance * agreement,
-        "variance": variance * spread,
+        "variance": variance * (narrowness(both[0]) + narrowness(both[1])) / 2,
         "covariance": covariance * (redundancy(both[0]) + redundancy(both[1])),
     }
+
+
+def narrowness(z: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+    """How far the standard deviations of the dimensions are below 1, on average."""
+    return F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean()
 
 
 def redundancy(z: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:

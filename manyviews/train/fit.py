@@ -99,7 +99,7 @@ def fit(
 
     data: anything with len(), columns and batches(order, threads, substitute). lr: the rate, by default the recipe's times batch / 256.
     accumulate: micro-batches a step; what a loss sees at once is batch / accumulate. resume: a dict that `Step.checkpoint` made.
-    sampler: which samples make which batch, by default the trainable's own, else every sample once an epoch in random order.
+    sampler: which samples make which batch, by default the trainable's own, else the policy's, else every sample once an epoch in random order.
     stop: asked at every step; when any process says yes, the fit ends after that step. Raises Diverged when the loss is not finite.
     """
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
@@ -110,7 +110,8 @@ def fit(
     lr = recipe.lr * batch / 256 if lr is None else lr
     start = resume["step"] if resume else 0
     module, optimizer = set_up(trainable, recipe, lr, fabric, channels_last, compile, resume)
-    order = batch_rows(len(data), data.columns, micro, seed, start * accumulate, steps * accumulate, rank, world, sampler or trainable.sampler or shuffled)
+    sampler = sampler or trainable.sampler or getattr(policy, "sampler", None) or shuffled
+    order = batch_rows(len(data), data.columns, micro, seed, start * accumulate, steps * accumulate, rank, world, sampler)
     batches = data.batches(order, threads, substitute=True)
 
     def optimize(loss: Callable[..., Terms], **views: Any) -> Terms:

@@ -30,7 +30,10 @@ def balanced(rows: int, columns: Mapping[str, np.ndarray], seed: int, epoch: int
 def batch_rows(
     rows: int, columns: Mapping[str, np.ndarray], batch: int, seed: int, start: int, stop: int, rank: int = 0, world: int = 1, sampler: Sampler = shuffled
 ) -> Iterator[np.ndarray]:
-    """This rank's rows of the global batches start..stop-1. The last, smaller batch of an epoch is dropped; a small set is one whole batch."""
+    """This rank's rows of the global batches start..stop-1; what is side by side in the order stays so.
+
+    The last, smaller batch of an epoch is dropped; a small set is one whole batch.
+    """
     each = max(1, rows // batch)
     epoch, order = -1, np.empty(0, int)
     for step in range(start, stop):
@@ -38,4 +41,4 @@ def batch_rows(
             epoch = step // each
             order = sampler(rows, columns, seed, epoch)
         k = step % each
-        yield order[k * batch : (k + 1) * batch][rank::world]
+        yield np.array_split(order[k * batch : (k + 1) * batch], world)[rank]

@@ -43,6 +43,8 @@ class Policy:
     """Which views a method gets, by the names of its `loss`'s parameters: one view, or a list of them."""
 
     roles: dict[str, Any]  # a Spec, or a list of them
+    _: dataclasses.KW_ONLY
+    sampler: Callable[[int, Mapping, int, int], Any] | None = None  # (rows, columns, seed, epoch) -> rows in order, where views are made of several rows
 
     def __call__(self, samples: View, counter: Counter) -> dict[str, View | list[View]]:
         alike: dict[Any, list[str]] = {}

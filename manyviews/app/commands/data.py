@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--as", dest="modality", help="what the samples are, where it is not seen from the files: images, points, renders, volumes, video, pairs, tables"
     )
+    parser.add_argument(
+        "--write", metavar="FOLDER", help="write the pictures of renders:...,look=3diebench there, with what they were made from, as 3DIEBench has it"
+    )
     parser.add_argument("--sample", type=int, default=256, help="how many samples to read (default: 256)")
 
 
@@ -26,7 +29,13 @@ def run(args: argparse.Namespace) -> None:
         return
     from manyviews.data.opening import open_data
 
-    print(described(open_data(args.source, args.modality), args.sample))
+    data = open_data(args.source, args.modality)
+    print(described(data, args.sample))
+    if args.write:
+        from manyviews.data.diebench import write
+
+        write(data, args.write)
+        print(f"written     {args.write}: {len(data):,} pictures; open it as any data, or as 3diebench:{args.write}")
 
 
 AXES = {
