@@ -1,10 +1,11 @@
-"""SIE: does the equivariant half of its representation know the pose better than VICReg's, and does the invariant half know the class as well?
+"""SIE: does the equivariant half of its representation know what was done to a sample better than VICReg's, and the invariant half the class as well?
 
 Garrido, Najman, LeCun, "Self-supervised learning of Split Invariant Equivariant representations", ICML 2023, arXiv:2302.10283: on 3DIEBench rotation is
-predicted with an R2 of 0.73 from the equivariant half (VICReg 0.37, EquiMod's perceptron 0.49) and classes with about 82 % from the invariant one. (From memory.)
-The pictures are renders of the shapes of shapes69 with 3DIEBench's ranges of pose, floor and light (and, beside, alone on white), at 32 pixels; pairs are two
-views of an object, for all arms. R2 and the median angle (degrees; less is better) of the relative rotation are read by a perceptron from pairs of
-test objects' views, fitted on seven tenths of these objects and scored on the others.
+predicted with an R2 of 0.73 from the equivariant half (VICReg 0.37, EquiMod's perceptron 0.49) and classes with about 82 % from the invariant one (figures
+from memory). Here the first data are renders of kaykit's models, which stand upright, from any side and up to 60 degrees above (as `upright` of
+manyviews.data.poses), at 32 pixels; pairs are two views of a model, for all arms. The second are digits, turned by any angle when they are drawn. R2 and
+the median angle (degrees; less is better) of the relative rotation are read by a perceptron from pairs of test samples' views, fitted on seven tenths of
+these samples and scored on the others.
 """
 
 import numpy as np

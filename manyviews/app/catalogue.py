@@ -17,6 +17,7 @@ from pathlib import Path
 
 from manyviews.app.settings import parse_settings as parse_settings
 from manyviews.app.source import arguments, assigned, call_of, comments, constant, defaults, literal, meanings, parse, types
+from manyviews.data.kinds import MODALITIES
 from manyviews.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -130,6 +131,7 @@ class Described:
     name: str
     doc: str
     path: str
+    takes: str = "images"  # of an encoder: the modality
 
     @property
     def sentence(self) -> str:
@@ -263,6 +265,18 @@ def small_encoders() -> list[Described]:
     names: tuple[str, ...] = constant(parse(PACKAGE / "backbones" / "building.py"), "SMALL")  # type: ignore[assignment]
     described = {n.name: ast.get_docstring(n) or "" for n in parse(PACKAGE / "backbones" / "small.py").body if isinstance(n, ast.FunctionDef)}
     return [Described(name, described.get(name, ""), "backbones/small.py") for name in names]
+
+
+def built_encoders() -> list[Described]:
+    """Encoders that are functions, by modality: those of what is no picture, and symmetric networks; what `backbones.building.builders` finds."""
+    files = [(modality, PACKAGE / "backbones" / f"{modality}.py") for modality in MODALITIES if modality != "images"]
+    files += [(str(constant(parse(path), "MODALITY")), path) for path in sorted((PACKAGE / "symmetry").glob("*.py"))]
+    found = []
+    for modality, path in sorted(files, key=lambda file: MODALITIES.index(file[0]) if file[0] in MODALITIES else len(MODALITIES)):
+        for n in parse(path).body if modality in MODALITIES else ():
+            if isinstance(n, ast.FunctionDef) and n.args.args[:1] and n.args.args[0].arg == "channels" and n.returns and ast.unparse(n.returns) == "Encoder":
+                found.append(Described(n.name, ast.get_docstring(n) or "", path.relative_to(PACKAGE).as_posix(), modality))
+    return found
 
 
 def timm_encoders(pattern: str) -> list[str]:

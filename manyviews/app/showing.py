@@ -7,7 +7,7 @@ import difflib
 import json
 import textwrap
 
-from manyviews.app.catalogue import PACKAGE, WORDS, Entry, find_system, groups, recipe_fields, small_encoders, systems
+from manyviews.app.catalogue import PACKAGE, WORDS, Described, Entry, built_encoders, find_system, groups, recipe_fields, small_encoders, systems
 from manyviews.errors import InputError
 
 WIDTH = 110
@@ -25,6 +25,9 @@ def show(name: str) -> str:
 
         return describe(name)
     small = {encoder.name: encoder for encoder in small_encoders()}
+    built = {encoder.name: encoder for encoder in built_encoders()}
+    if name in built:
+        return show_built(built[name])
     if name in small:
         return show_encoder(name, small[name].doc)
     from manyviews.backbones.building import SHORT
@@ -35,7 +38,7 @@ def show(name: str) -> str:
     import timm
 
     if not timm.is_model(SHORT.get(name, name).partition(".")[0]):
-        near = difflib.get_close_matches(name, [*systems(), *small, *(g.name for g in groups()), *SHORT, *timm.list_models()], 3, 0.5)
+        near = difflib.get_close_matches(name, [*systems(), *small, *built, *(g.name for g in groups()), *SHORT, *timm.list_models()], 3, 0.5)
         hint = f"; the nearest are {', '.join(near)}" if near else "; see `manyviews methods` and `manyviews encoders`"
         raise InputError(f"no method, encoder or group {name!r}{hint}")
     timm_config(name)
@@ -87,6 +90,13 @@ def evidence(entry: Entry) -> list[str]:
 
         lines += ["", *result_table(result).splitlines()]
     return lines
+
+
+def show_built(encoder: Described) -> str:
+    """An encoder that is a function: what it says, and, where its file is that of a published system, where to read on."""
+    lines = [f"{encoder.name}: an encoder of {encoder.takes}", "", *wrap(" ".join(encoder.doc.split())), "", f"File: manyviews/{encoder.path}"]
+    system = encoder.path.rpartition("/")[2].removesuffix(".py")
+    return "\n".join([*lines, *([f"Its paper, departures and evidence: manyviews show {system}"] if system in systems() else [])])
 
 
 def show_encoder(name: str, doc: str) -> str:

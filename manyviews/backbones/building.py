@@ -33,9 +33,14 @@ def builders() -> dict[str, tuple[str, Callable[..., Encoder]]]:
     systems = [importlib.import_module(f"manyviews.symmetry.{module.name}") for module in pkgutil.iter_modules(manyviews.symmetry.__path__)]
     for modality, module in [*files, *((module.MODALITY, module) for module in systems if hasattr(module, "MODALITY"))]:
         for name, f in vars(module).items():
-            if inspect.isfunction(f) and f.__module__ == module.__name__ and f.__annotations__.get("return") == "Encoder" and not name.startswith("_"):
+            if inspect.isfunction(f) and f.__module__ == module.__name__ and builds(f):
                 found[name] = modality, f
     return found
+
+
+def builds(f: Callable[..., Any]) -> bool:
+    """Whether it is `NAME(channels, size[, form]) -> Encoder`."""
+    return f.__annotations__.get("return") == "Encoder" and next(iter(inspect.signature(f).parameters), "") == "channels"
 
 
 def modality_of(name: str) -> str:

@@ -111,3 +111,21 @@ class PointNet2(Encoder):
 
     def forward(self, view: View) -> Float[Tensor, "batch dim"]:
         return self.pyramid(view)[-1].x.amax(1)
+
+
+class SmallPointNet(Encoder):
+    """The maximum over points of a shared perceptron of four layers, without learned transforms."""
+
+    axes = 3
+
+    def __init__(self, channels: int = 3, dim: int = 256):
+        super().__init__()
+        self.local, self.deep = shared(channels, 64, 64), shared(64, 128, dim)
+        self.dim, self.widths = dim, [64, dim]
+
+    def forward(self, view: View) -> Float[Tensor, "batch dim"]:
+        return self.deep(self.local(view.x)).amax(1)
+
+    def pyramid(self, view: View) -> list[Tokens]:
+        t = self.local(view.x)
+        return [Tokens(t, view.x[..., :3]), Tokens(self.deep(t), view.x[..., :3])]

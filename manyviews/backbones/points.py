@@ -42,6 +42,13 @@ def pointnet(channels: int = 3, size: int = SIZE) -> Encoder:
     return PointNet(channels)
 
 
+def pointnet_micro(channels: int = 3, size: int = SIZE) -> Encoder:
+    """PointNet without its transforms, four layers wide 64 to 256: 46,000 parameters, 256 numbers a cloud, for a CPU in minutes."""
+    from manyviews.backbones.pointnet import SmallPointNet
+
+    return SmallPointNet(channels)
+
+
 def pointnet2(channels: int = 3, size: int = SIZE) -> Encoder:
     """PointNet++ with single-scale grouping (Qi et al. 2017, arXiv:1706.02413): 0.8 million parameters, 1,024 numbers a cloud."""
     from manyviews.backbones.pointnet import PointNet2

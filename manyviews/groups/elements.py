@@ -187,7 +187,7 @@ class Picture:
 def rotations_about(axis: int, angle: Float[Tensor, "batch"]) -> Float[Tensor, "batch 3 3"]:
     """Rotations by `angle` (radians) about a coordinate axis, from the next axis to the one after it."""
     i, j = (axis + 1) % 3, (axis + 2) % 3
-    out = torch.eye(3, device=angle.device).repeat(len(angle), 1, 1)
+    out = torch.eye(3, dtype=angle.dtype, device=angle.device).repeat(len(angle), 1, 1)
     out[:, i, i], out[:, j, j] = angle.cos(), angle.cos()
     out[:, i, j], out[:, j, i] = -angle.sin(), angle.sin()
     return out

@@ -7,7 +7,6 @@ term is also divided by the number of dimensions; their weights are meant for th
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor

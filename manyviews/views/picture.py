@@ -39,6 +39,17 @@ def apply(spec: Spec, samples: View, counter: Counter, roles: list[str]) -> list
     count, channels = len(samples), int(samples.x[0].shape[-1])
     drawn = draw(spec, channels, samples.index, counter, roles)
     geometry = compose_geometry(spec.size, extents(samples).repeat(len(roles), 1), drawn)
+    lost, threshold = gone(drawn)
+    x, mean = see(samples.x, geometry.matrix, spec.size, lost.get("blur"))
+    colour = compose_colour(mean, drawn)
+    x = paint(x, colour, threshold)
+    g = Picture(geometry, colour, lost)
+    parts = [slice(i * count, (i + 1) * count) for i in range(len(roles))]
+    return [View(x[part], samples.index, g[part], samples.given) for part in parts]
+
+
+def gone(drawn: Drawn) -> tuple[dict[str, Float[Tensor, "views"]], Float[Tensor, "views"] | None]:
+    """What is no map of places or of colours: standard deviations of blurs, in pixels; whether values are inverted, and from where on (none: nowhere)."""
     lost, threshold = {}, None
     for change, u in drawn:
         if isinstance(change, Blur):
@@ -47,12 +58,7 @@ def apply(spec: Spec, samples: View, counter: Counter, roles: list[str]) -> list
         elif isinstance(change, Solarize):
             lost["solarize"] = (u["hit"][0] < change.p).float()
             threshold = torch.where(u["hit"][0] < change.p, change.threshold, 2.0)
-    x, mean = see(samples.x, geometry.matrix, spec.size, lost.get("blur"))
-    colour = compose_colour(mean, drawn)
-    x = paint(x, colour, threshold)
-    g = Picture(geometry, colour, lost)
-    parts = [slice(i * count, (i + 1) * count) for i in range(len(roles))]
-    return [View(x[part], samples.index, g[part], samples.given) for part in parts]
+    return lost, threshold
 
 
 def draw(spec: Spec, channels: int, index: Int[Tensor, "batch"], counter: Counter, roles: list[str]) -> Drawn:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -120,7 +120,7 @@ def plain(x: Pictures, matrix: Float[Tensor, "views 3 3"], size: int) -> Float[T
     out = torch.empty(len(matrix), channels, size, size, device=matrix.device)
     for k in fine.unique().tolist():
         for rows in (fine == k).nonzero()[:, 0].split(max(1, CHUNK // (size * k) ** 2)):
-            seen = bilinear(flat, start[batch[rows]], extent[batch[rows]], channels, inverse[rows], size, k)
+            seen = bilinear(flat, start[batch[rows]], extent[batch[rows]], channels, places(inverse[rows], size, k))
             out[rows] = F.avg_pool2d(seen, k) if k > 1 else seen
     return out
 
@@ -136,16 +136,22 @@ def laid_out(x: Pictures) -> tuple[Tensor, Int[Tensor, "batch"], Int[Tensor, "ba
     return flat, start.to(flat.device), extent.to(flat.device)
 
 
-def bilinear(
-    flat: Tensor, start: Int[Tensor, "views"], extent: Int[Tensor, "views 2"], channels: int, inverse: Float[Tensor, "views 3 3"], size: int, k: int
-) -> Float[Tensor, "views channels fine fine"]:
-    """The k x k samples of each output pixel, by elementary operations only, so that a view is the same bits in any batch."""
+def places(inverse: Float[Tensor, "views 3 3"], size: int, k: int) -> Iterator[Float[Tensor, "views fine fine"]]:
+    """Where the k x k samples of each output pixel are in the picture, first along x, then along y, in its pixels."""
     at = (torch.arange(size * k, device=inverse.device, dtype=torch.float64) + 0.5) / k
-    low, high, part = [], [], []
     for row in (0, 1):
         a, b, c = (inverse[:, row, column, None, None] for column in range(3))
+        yield a * at + b * at[:, None] + c
+
+
+def bilinear(
+    flat: Tensor, start: Int[Tensor, "views"], extent: Int[Tensor, "views 2"], channels: int, where: Iterable[Float[Tensor, "views fine fine"]]
+) -> Float[Tensor, "views channels fine fine"]:
+    """Pictures at places (x and y, in pixels; beyond the edge there is the border), by elementary operations only: a view is the same bits in any batch."""
+    low, high, part = [], [], []
+    for row, place in enumerate(where):
         last = extent[:, row, None, None] - 1
-        p = (a * at + b * at[:, None] + c - 0.5).clamp(min=0).minimum(last)
+        p = (place - 0.5).clamp(min=0).minimum(last)
         low.append(p.detach().long())
         high.append(torch.minimum(low[row] + 1, last))
         part.append((p - low[row]).float())

@@ -21,9 +21,9 @@ from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.groups import Colour, Picture
 from manyviews.views import images
-from manyviews.views.changes import Blur, Centre, Change, Crop, Flip, Grey, Jitter, Solarize
+from manyviews.views.changes import Centre, Change, Crop, Flip, Grey, Jitter
 from manyviews.views.composing import compose_colour, compose_geometry
-from manyviews.views.picture import Spec, draw
+from manyviews.views.picture import Spec, draw, gone
 from manyviews.views.policy import Policy
 from manyviews.views.resample import paint, see
 
@@ -79,13 +79,7 @@ class Clip:
         drawn = draw(Spec(self.size, self.changes), int(frames[0].shape[-1]), drawn_for.index, counter, [role])
         extent = torch.tensor([[a.shape[1], a.shape[0]] for a in drawn_for.x], device=device).float()
         geometry = compose_geometry(self.size, extent, drawn)
-        lost, threshold = {}, None
-        for change, u in drawn:
-            if isinstance(change, Blur):
-                lost["blur"] = torch.where(u["hit"][0] < change.p, change.sigma[0] + (change.sigma[1] - change.sigma[0]) * u["sigma"][0], 0.0)
-            elif isinstance(change, Solarize):
-                hit = u["hit"][0] < change.p
-                lost["solarize"], threshold = hit.float(), torch.where(hit, change.threshold, 2.0)
+        lost, threshold = gone(drawn)
         x, mean = see(frames, geometry.matrix[spread], self.size, lost["blur"][spread] if "blur" in lost else None)
         count = torch.zeros(len(drawn_for), device=device).index_add_(0, spread, torch.ones(len(spread), device=device))
         mean = torch.zeros(len(drawn_for), mean.shape[1], device=device).index_add_(0, spread, mean) / count[:, None]  # of the clip: contrast is about it

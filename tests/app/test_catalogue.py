@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from manyviews.app import catalogue
-from manyviews.app.catalogue import Entry, find_method, methods, parse_settings, recipe_fields, small_encoders
+from manyviews.app.catalogue import Entry, built_encoders, find_method, methods, parse_settings, recipe_fields, small_encoders
 from manyviews.app.cli import VERBS, main
 from manyviews.app.showing import show
 from manyviews.app.source import meanings
@@ -223,6 +223,18 @@ def test_show_says_what_was_measured(tmp_path, monkeypatch):
     assert showing.evidence(find_method("mine"))[-1] == "  damaged: it is no JSON"
 
 
+def test_encoders_that_are_functions_are_those_that_can_be_built():
+    found = {e.name: e.takes for e in built_encoders()}
+    assert found == {name: takes for name, (takes, _) in builders().items()} and found["ponita_micro"] == "points" and "named" not in found
+    assert all(e.sentence.endswith(".") for e in built_encoders())
+
+
+def test_show_tells_of_an_encoder_that_is_a_function(capsys):
+    assert main(["show", "tinvnn_dgcnn"]) == 0
+    said = capsys.readouterr().out
+    assert "an encoder of points" in said and "manyviews show tinvnn" in said
+
+
 def test_show_tells_the_size_of_encoders_and_what_groups_do():
     text = show("vit_micro")
     assert "2,691,648" in text and "192" in text and "yes" in text
@@ -241,7 +253,7 @@ def test_the_listing_verbs_print_names_and_json(capsys):
     assert [e["name"] for e in json.loads(capsys.readouterr().out)] == list(methods())
     assert main(["encoders", "resnet18"]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("resnet18_small") and "resnet18" in out and not any("vit" in line for line in out)
+    assert out[0] == "of images:" and out[1].startswith("  resnet18_small") and "resnet18" in out and not any("vit" in line for line in out)
     assert main(["encoders", "zzzz"]) == 2
     assert "no encoder fits 'zzzz'" in capsys.readouterr().err
     assert "methods" in VERBS

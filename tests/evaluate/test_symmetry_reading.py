@@ -9,10 +9,10 @@ from scipy.spatial.transform import Rotation
 from manyviews.errors import InputError
 from manyviews.evaluate.symmetry import measure
 from manyviews.evaluate.symmetry_decoding import angle, nearest_rotation, relative_rotation
-from manyviews.groups.lie import relative_quaternion
 from manyviews.evaluate.symmetry_retrieval import chance, ranks
 from manyviews.evaluate.symmetry_scores import r2_sie
 from manyviews.evaluate.symmetry_tuples import Tuples, orbits
+from manyviews.groups.lie import relative_quaternion
 
 DOUBLE = torch.float64
 

@@ -35,7 +35,12 @@ def pair(count=6):
     generator = torch.Generator().manual_seed(3)
     hue = {name: torch.rand(count, generator=generator) for name in ("floor_hue", "light_hue")}
     v, w = (
-        View(torch.rand(count, 3, SIZE, SIZE, generator=generator), torch.arange(count), pose(rotations(count, seed)), {k: a + 0.1 * seed for k, a in hue.items()})
+        View(
+            torch.rand(count, 3, SIZE, SIZE, generator=generator),
+            torch.arange(count),
+            pose(rotations(count, seed)),
+            {k: a + 0.1 * seed for k, a in hue.items()},
+        )
         for seed in (1, 2)
     )
     return v, w

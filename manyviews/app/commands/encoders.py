@@ -12,16 +12,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from fnmatch import fnmatch
 
-    from manyviews.app.catalogue import small_encoders, timm_encoders
+    from manyviews.app.catalogue import built_encoders, small_encoders, timm_encoders
     from manyviews.errors import InputError
 
     pattern = args.pattern if "*" in args.pattern else f"*{args.pattern}*"
-    small = [encoder for encoder in small_encoders() if fnmatch(encoder.name, pattern)]
+    small = [encoder for encoder in (*small_encoders(), *built_encoders()) if fnmatch(encoder.name, pattern)]
     width = max((len(encoder.name) for encoder in small), default=0)
+    takes = ""
     for encoder in small:
-        print(f"{encoder.name.ljust(width)}  {encoder.sentence}")
+        if encoder.takes != takes:
+            print(f"of {(takes := encoder.takes)}:")
+        print(f"  {encoder.name.ljust(width)}  {encoder.sentence}")
     if not args.pattern:
-        print("and every timm model by its name: `manyviews encoders PATTERN`, for example `manyviews encoders 'vit_small*'`; `manyviews show NAME` says more")
+        print("and every timm model of images (`manyviews encoders 'vit_small*'`), of text hf:NAME, of pairs IMAGE+TEXT; `manyviews show NAME` says more")
         return
     large = timm_encoders(args.pattern)
     if not small and not large:

@@ -63,7 +63,7 @@ class SIE(Method):
         super().__init__()
         equivariant = encoder.dim // 2 if equivariant is None else equivariant
         problems = [
-            *([f"equivariant={equivariant}; the representation has {encoder.dim} numbers, of which 1 to all are"] if not 0 < equivariant <= encoder.dim else []),
+            *([f"equivariant={equivariant}; 1 to all {encoder.dim} numbers of the representation are"] if not 0 < equivariant <= encoder.dim else []),
             *([f"predictor={predictor!r}; there are {', '.join(PREDICTORS)}"] if predictor not in PREDICTORS else []),
             *([f"side={side!r}; expected body or world"] if side not in ("body", "world") else []),
         ]
