@@ -89,13 +89,22 @@ TRANSFORMATIONS: dict[str, tuple[Transformation, ...]] = {
 
 
 def symmetry(
-    encoder: Callable[[View], Tensor], views: Callable[[], Any], modality: str, channels: int = 3, seed: int = 0, strengths: tuple[float, ...] = ()
+    encoder: Callable[[View], Tensor],
+    views: Callable[[], Any],
+    modality: str,
+    channels: int = 3,
+    seed: int = 0,
+    strengths: tuple[float, ...] = (),
+    only: tuple[str, ...] = (),
 ) -> dict[str, Symmetry]:
-    """What `encoder` does with each transformation of its modality. views: makes the batches, as the encoder sees samples. strengths: default STRENGTHS."""
+    """What `encoder` does with each transformation of its modality.
+
+    views: makes the batches, as the encoder sees samples. strengths: default STRENGTHS. only: names of transformations; default: all.
+    """
     found = {}
     strengths = strengths or STRENGTHS
     for transformation in TRANSFORMATIONS[modality]:
-        if transformation.group == "hue" and channels != 3:
+        if (transformation.group == "hue" and channels != 3) or (only and transformation.name not in only):
             continue
         group = find(transformation.group)
         parts = []
