@@ -16,7 +16,7 @@ from torch import Tensor
 
 from manyviews.app.model import Model
 from manyviews.app.symmetry import BATCH as TOGETHER
-from manyviews.app.symmetry import SAMPLES, TRANSFORMATIONS, poses, some_objects, symmetry
+from manyviews.app.symmetry import SAMPLES, TRANSFORMATIONS, lie_norms, poses, some_objects, symmetry, symmetry_of_levels
 from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.data.dataset import Data, Unreadable
@@ -42,6 +42,7 @@ from manyviews.views.finding import plain
 from manyviews.views.policy import Policy
 
 SEVERITIES, CORRUPTED = (1, 3, 5), 1000  # test samples that are corrupted: up to this many
+FEW = 40  # samples of which derivatives are taken
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
 BATCH = 256
 SHOWN = re.compile("invariance|explained by a linear map|(R2|angle in degrees).*, perceptron")  # of what is measured of symmetry, the rest is kept
@@ -184,23 +185,29 @@ def score_recall(case: Case) -> dict[str, Score]:
     return recall(case.paired("image"), case.paired("text"), seed=case.seed) if hasattr(case.encoder, "embed_text") else {}
 
 
-def score_symmetry(case: Case) -> dict[str, Score]:
-    """Of each transformation what is ignored, what a linear map explains, and what can be read back; `case.symmetries` keeps the rest."""
+def some_views(case: Case, most: int, together: int) -> Callable[[], Iterator[View]]:
+    """Batches of some test samples, as the encoder sees them."""
     rows = case.test_rows
-    some = np.sort(np.random.default_rng([case.seed, 4]).permutation(len(rows))[:SAMPLES])
+    some = np.sort(np.random.default_rng([case.seed, 4]).permutation(len(rows))[:most])
     policy = plain(case.size, rows.modality)
 
     def views() -> Iterator[View]:
-        for part in np.array_split(some, -(-len(some) // TOGETHER)):
+        for part in np.array_split(some, -(-len(some) // together)):
             samples = rows.batch(part)
             if len(samples):
                 yield policy(samples.to(case.device), Counter(0, 0))["v"]
 
-    case.symmetries.update(symmetry(case.encoder, views, rows.modality, rows.channels, case.seed))
+    return views
+
+
+def score_symmetry(case: Case) -> dict[str, Score]:
+    """Of each transformation what is ignored, what a linear map explains, and what can be read back; `case.symmetries` keeps the rest."""
+    rows = case.test_rows
+    case.symmetries.update(symmetry(case.encoder, some_views(case, SAMPLES, TOGETHER), rows.modality, rows.channels, case.seed))
     if {"object", "rotation"} <= set(rows.columns):
         chosen = rows.select(some_objects(rows.columns["object"], case.seed))
         order = np.array_split(np.arange(len(chosen)), -(-len(chosen) // BATCH))
-        z, index = extract(case.encoder, chosen.batches(order), policy, case.device)
+        z, index = extract(case.encoder, chosen.batches(order), plain(case.size, rows.modality), case.device)
         known = {name: torch.from_numpy(chosen.columns[name])[index] for name in ("object", "rotation")}
         found = [poses(z, known["object"], known["rotation"], side, case.seed) for side in ("world", "body")]
         case.symmetries.update({symmetry.transformation: symmetry for symmetry in found})
@@ -208,6 +215,24 @@ def score_symmetry(case: Case) -> dict[str, Score]:
     if not shown:
         raise InputError(*(f"{name}: {found.verdict}" for name, found in case.symmetries.items()))
     return shown
+
+
+def score_levels(case: Case) -> dict[str, Score]:
+    """Of each level of the encoder what is ignored and what a linear map explains; nothing where there are no levels, as of the input itself."""
+    if not getattr(case.encoder, "widths", []):
+        return {}
+    rows = case.test_rows
+    levels = symmetry_of_levels(case.encoder, some_views(case, SAMPLES, TOGETHER), rows.modality, rows.channels, case.seed)  # type: ignore[arg-type]
+    case.symmetries.update({f"{name}, {level}": found for level, row in levels.items() for name, found in row.items()})
+    brief = ("invariance", "explained by a linear map")
+    return {f"{name}, {level}: {m}": found.scores[m] for level, row in levels.items() for name, found in row.items() for m in brief if m in found.scores}
+
+
+def score_lie(case: Case) -> dict[str, Score]:
+    """The Lie norm of each transformation: how fast the embedding moves at the identity."""
+    rows = case.test_rows
+    norms = lie_norms(case.encoder, some_views(case, FEW, FEW // 2), rows.modality, rows.channels, case.seed)
+    return {f"{name}: Lie norm": norm.score for name, norm in norms.items()}
 
 
 EVALUATORS: dict[str, Callable[[Case], dict[str, Score]]] = {
@@ -225,6 +250,8 @@ EVALUATORS: dict[str, Callable[[Case], dict[str, Score]]] = {
     "recall": score_recall,
     "linear_sgd": score_linear_sgd,
     "symmetry": score_symmetry,
+    "symmetry_levels": score_levels,
+    "lie_norm": score_lie,
 }
 OF = {  # what is measured of some modalities alone
     "robustness": ("images",),
@@ -233,10 +260,10 @@ OF = {  # what is measured of some modalities alone
     "boosted_trees": ("tables",),
     "zero_shot": ("pairs",),
     "recall": ("pairs",),
-    "symmetry": tuple(TRANSFORMATIONS),
+    **dict.fromkeys(("symmetry", "symmetry_levels", "lie_norm"), tuple(TRANSFORMATIONS)),
 }
-UNLABELLED = ("segmentation", "recall", "symmetry")  # what needs no label of the whole sample
-SELDOM = ("linear_sgd", "symmetry")  # take long; the first seldom says more than linear
+UNLABELLED = ("segmentation", "recall", "symmetry", "symmetry_levels", "lie_norm")  # what needs no label of the whole sample
+SELDOM = ("linear_sgd", "symmetry", "symmetry_levels", "lie_norm")  # take long; the first seldom says more than linear
 
 
 def why_not(name: str, data: Data, model: Model) -> str:
@@ -247,8 +274,8 @@ def why_not(name: str, data: Data, model: Model) -> str:
         return f"recall needs pictures with captions, and {data.describe()} has none"
     if name == "segmentation" and regions(data) is None:
         return f"segmentation needs samples that say what lies where, as parts of shapes and label maps of volumes do, and {data.describe()} does not"
-    if name == "segmentation" and not model.encoder.widths:
-        return f"segmentation needs an encoder with features of parts, and {model.architecture} has none"
+    if name in ("segmentation", "symmetry_levels") and not model.encoder.widths:
+        return f"{name} needs an encoder with features of parts, and {model.architecture} has none"
     if name not in UNLABELLED and data.labels is None:
         return f"{name} needs labels, and {data.describe()} has none; put each class into a folder of its own"
     if name == "svm_few_shot" and able(data) < 5:

@@ -7,6 +7,7 @@ way its input is prepared. Each sample is transformed by its own random element 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +17,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from manyviews.contracts import View
+from manyviews.contracts import Encoder, View
 from manyviews.counters import Counter
+from manyviews.errors import InputError
+from manyviews.evaluate.scores import Score
 from manyviews.evaluate.symmetry import Symmetry, measure, scored_pairs
 from manyviews.evaluate.symmetry_decoding import relative_rotation
-from manyviews.evaluate.symmetry_tuples import Tuples, observed, orbit
+from manyviews.evaluate.symmetry_lie import LieNorm, lie_norm
+from manyviews.evaluate.symmetry_tuples import Tuples, in_full_precision, observed, orbit
 from manyviews.groups import find
 from manyviews.groups.lie import log_space, quaternions, relative_quaternion
+from manyviews.views.splats import acted
 
 STRENGTHS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 SAMPLES, BATCH = 100, 25
@@ -40,8 +45,20 @@ class Transformation:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def act(self, g: Any, view: View) -> View:
-        x = find(self.group).act(g, view.x, self.kind, **self.options)
+        if self.kind == "splats":
+            return dataclasses.replace(view, x=acted(g, view.x))
+        if self.kind == "video":  # every frame alike
+            frames = view.x.transpose(1, 2)
+            each = g[torch.arange(len(frames), device=frames.device).repeat_interleave(frames.shape[1])]
+            x = find(self.group).act(each, frames.flatten(0, 1), "images", **self.options).view_as(frames).transpose(1, 2)
+        else:
+            x = find(self.group).act(g, view.x, self.kind, **self.options)
         return dataclasses.replace(view, x=x.clamp(0, 1) if self.group == "hue" else x)
+
+    def flow(self, view: View, direction: int, t: Tensor) -> View:
+        """exp(t xi) x for a basis vector xi of the Lie algebra."""
+        group = find(self.group)
+        return self.act(group.exp(t * torch.eye(group.dim, dtype=t.dtype, device=t.device)[direction].expand(len(view), -1)), view)
 
     def basis(self, parameters: Float[Tensor, "pairs numbers"]) -> Float[Tensor, "pairs functions"]:
         """1, cos and sin of the angle."""
@@ -75,16 +92,25 @@ def of_space(kind: str, **options: Any) -> tuple[Transformation, ...]:
 
 
 EDGE = {"border": "border"}  # nothing black comes in: what is beyond a picture is as its edge
+
+
+def of_plane(kind: str) -> tuple[Transformation, ...]:
+    """Rotations of the plane, shifts, scalings, shears, and hues."""
+    return (
+        Transformation("rotation", "so2", kind, named("angle"), True, EDGE),
+        Transformation("translation", "t2", kind, named("shift"), options=EDGE),
+        Transformation("scaling", "scaling2", kind, logarithm, options=EDGE),
+        Transformation("shear and stretch", "sl2", kind, deformation, options=EDGE),
+        Transformation("hue", "hue", kind, named("hue"), True),
+    )
+
+
 TRANSFORMATIONS: dict[str, tuple[Transformation, ...]] = {
-    "images": (
-        Transformation("rotation", "so2", "images", named("angle"), True, EDGE),
-        Transformation("translation", "t2", "images", named("shift"), options=EDGE),
-        Transformation("scaling", "scaling2", "images", logarithm, options=EDGE),
-        Transformation("shear and stretch", "sl2", "images", deformation, options=EDGE),
-        Transformation("hue", "hue", "images", named("hue"), True),
-    ),
+    "images": of_plane("images"),
+    "video": of_plane("video"),
     "points": (*of_space("clouds"), Transformation("rotation about y", "so2_about_y", "clouds", named("angle"), True)),
     "volumes": of_space("volumes", border="border"),
+    "splats": of_space("splats"),
 }
 
 
@@ -101,24 +127,70 @@ def symmetry(
 
     views: makes the batches, as the encoder sees samples. strengths: default STRENGTHS. only: names of transformations; default: all.
     """
+    asked = [t for t in transformations(modality, channels) if not only or t.name in only]
+    return {t.name: measured(t, t.name, tried(encoder, views, t, seed, strengths or STRENGTHS), seed) for t in asked}
+
+
+def transformations(modality: str, channels: int) -> list[Transformation]:
+    """Those that make sense."""
+    return [t for t in TRANSFORMATIONS[modality] if t.group != "hue" or channels == 3]
+
+
+def tried(encoder: Callable[[View], Tensor], views: Callable[[], Any], transformation: Transformation, seed: int, strengths: tuple[float, ...]) -> Tuples:
+    """Every sample, and the sample under an element of its own at each strength."""
+    group, parts = find(transformation.group), []
+    for view in views():
+        elements = [group.sample(view.index.cpu(), Counter(seed, k), s, name=transformation.name) for k, s in enumerate(strengths)]
+        rotation = (lambda g: g.matrix[:, :3, :3]) if transformation.group == "so3" else None
+        moved = [g.to(view.index.device) for g in elements]
+        parts.append(orbit(encoder, transformation.act, moved, view, transformation.numbers, torch.tensor(strengths), rotation))
+    return Tuples.joined(parts)
+
+
+def measured(transformation: Transformation, name: str, tuples: Tuples, seed: int) -> Symmetry:
+    basis = transformation.basis if transformation.angular else None
+    commuting = None if transformation.group in ("so3", "sl2") else torch.add
+    return measure(name, tuples, basis=basis, compose=commuting, test=scored_pairs(tuples.object_of_pair, seed=seed), seed=seed)
+
+
+def symmetry_of_levels(
+    encoder: Encoder, views: Callable[[], Any], modality: str, channels: int = 3, seed: int = 0, strengths: tuple[float, ...] = ()
+) -> dict[str, dict[str, Symmetry]]:
+    """Level of the encoder (of its `pyramid`, the mean over places) -> transformation -> what that level does with it. Raises InputError without levels."""
+    if not encoder.widths:
+        raise InputError(f"{type(encoder).__name__} has no levels that can be looked at, only its embedding: --only symmetry")
+    found: dict[str, dict[str, Symmetry]] = {f"level {k + 1}": {} for k in range(len(encoder.widths))}
+
+    def levels(view: View) -> Tensor:
+        return torch.cat([level.x.mean(1) for level in encoder.pyramid(view)], 1)
+
+    for transformation in transformations(modality, channels):
+        with in_full_precision(encoder):
+            together = tried(levels, views, transformation, seed, strengths or STRENGTHS)
+        for level, z in zip(found, together.z.split(encoder.widths, 1), strict=True):
+            name = transformation.name
+            found[level][name] = measured(transformation, f"{name}, {level}", dataclasses.replace(together, z=z), seed)
+    return found
+
+
+def lie_norms(encoder: Callable[[View], Tensor], views: Callable[[], Any], modality: str, channels: int = 3, seed: int = 0) -> dict[str, LieNorm]:
+    """Transformation -> the relative norm of the Lie derivative, in spreads of the embedding per radian, per unit of shift, per unit of log scale."""
     found = {}
-    strengths = strengths or STRENGTHS
-    for transformation in TRANSFORMATIONS[modality]:
-        if (transformation.group == "hue" and channels != 3) or (only and transformation.name not in only):
-            continue
-        group = find(transformation.group)
+    for transformation in transformations(modality, channels):
+        directions = range(find(transformation.group).dim)
         parts = []
         for view in views():
-            elements = [group.sample(view.index.cpu(), Counter(seed, k), s, name=transformation.name) for k, s in enumerate(strengths)]
-            rotation = (lambda g: g.matrix[:, :3, :3]) if transformation.group == "so3" else None
-            moved = [g.to(view.index.device) for g in elements]
-            parts.append(orbit(encoder, transformation.act, moved, view, transformation.numbers, torch.tensor(strengths), rotation))
-        tuples = Tuples.joined(parts)
-        test = scored_pairs(tuples.object_of_pair, seed=seed)
-        basis = transformation.basis if transformation.angular else None
-        commuting = None if transformation.group in ("so3", "sl2") else torch.add
-        found[transformation.name] = measure(transformation.name, tuples, basis=basis, compose=commuting, test=test, seed=seed)
+            parts.append((len(view), lie_norm(encoder, functools.partial(transformation.flow, view), directions, view, seed=seed)))
+        found[transformation.name] = joined(parts)
     return found
+
+
+def joined(parts: list[tuple[int, LieNorm]]) -> LieNorm:
+    """The mean over batches, by their sizes."""
+    total = sum(count for count, _ in parts)
+    score = Score(*(sum(count * getattr(norm.score, end) for count, norm in parts) / total for end in ("value", "low", "high")))
+    each = tuple(sum(count * norm.each[k] for count, norm in parts) / total for k in range(len(parts[0][1].each)))
+    return LieNorm(score, each, " and ".join(sorted({norm.mode for _, norm in parts})))
 
 
 # --- views that were observed -----------------------------------------------------------------------------------------------------------------

@@ -14,9 +14,13 @@ from manyviews.app import measures
 from manyviews.app import symmetry as module
 from manyviews.app.evaluate import evaluate
 from manyviews.app.symmetry import TRANSFORMATIONS, symmetry
-from manyviews.contracts import View
+from manyviews.backbones.building import build_encoder
+from manyviews.contracts import Encoder, View
+from manyviews.counters import Counter
 from manyviews.data.opening import open_data
 from manyviews.errors import InputError
+from manyviews.groups import rotations_from
+from manyviews.views.finding import find_policy
 
 FEW = (0.0, 0.5, 1.0)
 
@@ -82,5 +86,83 @@ def test_evaluate_measures_it_beside_the_untrained_encoder_and_the_input(
 def test_an_encoder_that_gives_one_vector_is_told_and_so_is_data_without_transformations() -> None:
     constant = symmetry(lambda view: torch.ones(len(view), 4), clouds, "points", strengths=FEW)
     assert all("collapsed, not invariant" in found.verdict for found in constant.values())
-    with pytest.raises(InputError, match="symmetry is measured of images and points and volumes, and this is a model of tables"):
+    with pytest.raises(InputError, match="symmetry is measured of images and video and points and volumes and splats, and this is a model of tables"):
         evaluate("untrained:ft_transformer_micro", "builtin:tables", only="symmetry", quiet=True)
+
+
+def test_frames_of_a_video_turn_together() -> None:
+    def film() -> Iterator[View]:
+        x = torch.rand(40, 3, 1, 12, 12, generator=torch.Generator().manual_seed(0)).expand(-1, -1, 4, -1, -1)
+        yield View(x.contiguous(), torch.arange(40))
+
+    found = symmetry(lambda view: (view.x[:, :, :1] - view.x).abs().mean((1, 3, 4)) + view.x.mean((2, 3, 4))[:, :1], film, "video", strengths=FEW)
+    assert list(found) == [t.name for t in TRANSFORMATIONS["video"]]
+    still = symmetry(lambda view: torch.cat([view.x.std(2).mean((2, 3)), view.x.mean((2, 3, 4))], 1), film, "video", strengths=FEW, only=("rotation",))
+    assert list(still) == ["rotation"]
+
+
+def test_splats_are_moved_with_all_that_they_are() -> None:
+    def splats() -> Iterator[View]:
+        samples = open_data("builtin:splats").select(np.arange(24))
+        yield find_policy("plain", 64, "splats")(next(iter(samples.batches([np.arange(24)], 0))), Counter(0, 0))["v"]
+
+    found = symmetry(lambda view: view.x[..., 4:7].exp().prod(-1).mean(1, keepdim=True) + view.x[..., 3:4].mean(1), splats, "splats", strengths=FEW)
+    assert found["rotation"].scores["invariance"].value > 1 - 1e-4 and found["scaling"].scores["invariance"].value < 0.9999
+
+
+def test_levels_say_where_an_invariance_comes_from() -> None:
+    encoder = build_encoder("resnet_nano", 3, 16, seed=0).eval()
+    found = module.symmetry_of_levels(encoder, pictures, "images", strengths=FEW)
+    assert list(found) == [f"level {k + 1}" for k in range(len(encoder.widths))]
+    alone = symmetry(lambda view: encoder.pyramid(view)[0].x.mean(1), pictures, "images", strengths=FEW)
+    for name, whole in alone.items():
+        assert found["level 1"][name].scores["invariance"].value == pytest.approx(whole.scores["invariance"].value, abs=1e-6)
+    with pytest.raises(InputError, match="no levels"):
+        module.symmetry_of_levels(Flat(), pictures, "images")
+
+
+class Flat(Encoder):
+    dim = 3
+
+    def forward(self, view: View) -> torch.Tensor:
+        return view.x.mean((2, 3))
+
+
+def test_the_lie_norm_is_0_for_what_ignores_and_known_for_what_follows() -> None:
+    norms = module.lie_norms(lambda view: torch.cdist(view.x, view.x).flatten(1), clouds, "points")
+    assert max(norms[name].score.value for name in ("rotation", "translation")) < 5e-3 < 0.1 < norms["scaling"].score.value  # float32 differences
+    scale = module.lie_norms(lambda view: view.x.square().mean((1, 2))[:, None].log(), clouds, "points")["scaling"]
+    spread = float(torch.cat([view.x.square().mean((1, 2)).log() for view in clouds()]).std(correction=0))
+    assert scale.score.value == pytest.approx(2 / spread, rel=1e-3)
+
+
+def test_poses_are_read_from_what_knows_them_in_the_frame_asked_for() -> None:
+    rotation = rotations_from(torch.randn(160, 4, generator=torch.Generator().manual_seed(0)))
+    objects = torch.arange(40).repeat_interleave(4)
+    own = rotations_from(torch.randn(40, 4, generator=torch.Generator().manual_seed(1)))[objects]  # each object was modelled in a frame of its own
+    known = module.poses((rotation @ own).flatten(1), objects, rotation, "world")
+    lost = module.poses((rotation @ own).flatten(1), objects, rotation, "body")
+    name = "R2 of the {}-frame rotation, perceptron"
+    assert known.scores[name.format("world")].value > 0.8 > 0.4 > lost.scores[name.format("body")].value
+    assert known.transformation == "pose, world frame"
+
+
+def test_objects_are_chosen_with_two_views_or_more() -> None:
+    objects = np.array([3, 3, 5, 7, 7, 7, 9])
+    assert set(objects[module.some_objects(objects)].tolist()) == {3, 7}
+    many = np.repeat(np.arange(400), 12)
+    chosen, counts = np.unique(many[module.some_objects(many)], return_counts=True)
+    assert len(chosen) == module.OBJECTS and set(counts) == {module.VIEWS}
+
+
+def test_evaluate_tells_levels_and_derivatives_and_poses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STRENGTHS", FEW)
+    monkeypatch.setattr(measures, "SAMPLES", 12)
+    monkeypatch.setattr(measures, "FEW", 8)
+    data = open_data("builtin").select(np.arange(60))
+    rows = np.arange(60)
+    posed = data.with_columns(object=rows // 3, rotation=rotations_from(torch.randn(60, 4)).numpy())
+    found = evaluate("untrained:resnet_nano", posed, only=["symmetry", "symmetry_levels", "lie_norm"], size=16, quiet=True)
+    names = set(found.scores["trained"])
+    assert {"rotation: Lie norm", "rotation, level 1: invariance", "rotation: invariance"} <= names
+    assert any(name.startswith("pose, world frame") for name in names) and not any("level" in name for name in found.scores["raw input"])

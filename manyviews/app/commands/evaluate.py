@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="some of knn, linear, few_shot, retrieval, label_fraction, robustness (of images), svm, svm_few_shot (of points), segmentation (of points "
         "with parts, volumes with label maps), boosted_trees (of tables), "
-        "zero_shot, recall (of pairs), linear_sgd, symmetry (default: what the data allows, but the last two)",
+        "zero_shot, recall (of pairs), linear_sgd, symmetry, symmetry_levels (of the encoder), lie_norm (default: what the data allows, but the last four)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split, the draws and the intervals (default: 0)")
     parser.add_argument("--size", type=int, help="side of the pictures in pixels (default: the model's own)")
