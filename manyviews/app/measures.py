@@ -43,6 +43,7 @@ from manyviews.views.policy import Policy
 
 SEVERITIES, CORRUPTED = (1, 3, 5), 1000  # test samples that are corrupted: up to this many
 FEW = 40  # samples of which derivatives are taken
+PAIRS = 800  # of views in known poses, of each part that fits and scores see
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
 BATCH = 256
 SHOWN = re.compile("invariance|explained by a linear map|(R2|angle in degrees).*, perceptron")  # of what is measured of symmetry, the rest is kept
@@ -209,7 +210,7 @@ def score_symmetry(case: Case) -> dict[str, Score]:
         order = np.array_split(np.arange(len(chosen)), -(-len(chosen) // BATCH))
         z, index = extract(case.encoder, chosen.batches(order), plain(case.size, rows.modality), case.device)
         known = {name: torch.from_numpy(chosen.columns[name])[index] for name in ("object", "rotation")}
-        found = [poses(z, known["object"], known["rotation"], side, case.seed) for side in ("world", "body")]
+        found = [poses(z, known["object"], known["rotation"], side, case.seed, most=PAIRS) for side in ("world", "body")]
         case.symmetries.update({symmetry.transformation: symmetry for symmetry in found})
     shown = {f"{name}: {measure}": score for name, found in case.symmetries.items() for measure, score in found.scores.items() if SHOWN.fullmatch(measure)}
     if not shown:
