@@ -10,7 +10,6 @@ without what it brings in from outside. Its training comes on top of the equal s
 
 import dataclasses
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +41,7 @@ def depth_maps(bench):
 
 def guided(bench):
     """The words' training, guided by a network that learned from depth maps first."""
-    began = time.perf_counter()
+    began = bench.clock()
     maps = depth_maps(bench)
     encoder = build_encoder("resnet_nano", 3, SIDE, seed=bench.seed)
     torch.manual_seed(bench.seed)
@@ -54,7 +53,7 @@ def guided(bench):
         fabric=bench.fabric, threads=bench.threads,
     ):  # fmt: skip
         pass
-    bench.seconds += time.perf_counter() - began
+    bench.seconds += bench.clock() - began
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "guide.safetensors"
         Model(encoder, "resnet_nano", SIDE).save(file)

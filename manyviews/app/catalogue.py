@@ -119,7 +119,9 @@ class Entry:
     @property
     def claim(self) -> Path | None:
         """What was measured of its paper's claim, or the claim itself, or None."""
-        stems = (self.name, Path(self.path).stem)
+        from manyviews.app.evidence.claim import claim_of
+
+        stems = (self.name, Path(self.path).stem, claim_of(self.name) or self.name)
         files = [PACKAGE.parent / "claims" / where for stem in stems for where in (f"results/{stem}.json", f"{stem}.py")]
         return next((file for file in files if file.is_file()), None)
 

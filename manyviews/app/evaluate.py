@@ -66,7 +66,9 @@ class Evaluation:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             before = json.loads(path.read_text(encoding="utf-8"))
             if before["about"] == self.about:
-                content = {**({"symmetry": before["symmetry"]} if "symmetry" in before else {}), **content}
+                known, new = before.get("symmetry", {}), self.symmetry
+                if known or new:
+                    content["symmetry"] = {who: {**known.get(who, {}), **new.get(who, {})} for who in dict.fromkeys([*known, *new])}
                 content["scores"] = {w: {**before["scores"].get(w, {}), **row} for w, row in content["scores"].items()}
         with atomic(path) as temporary:
             temporary.write_text(json.dumps(content, indent=2), encoding="utf-8")

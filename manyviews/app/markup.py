@@ -53,7 +53,7 @@ def score(found: dict[str, Any] | None) -> str:
     interval = f" <small>[{number(low)}, {number(high)}]</small>" if low is not None and high is not None else ""
     if not 0 <= value <= 1:
         return number(value) + interval
-    ends = f";--l:{low:.4f};--h:{high:.4f}" if interval else ""
+    ends = f";--l:{max(low, 0):.4f};--h:{min(high, 1):.4f}" if low is not None and high is not None else ""
     return f'{number(value)}{interval}<span class="bar{" ranged" if interval else ""}" style="--v:{value:.4f}{ends}" aria-hidden="true"></span>'
 
 

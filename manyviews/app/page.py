@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 def render(content: dict[str, Any]) -> str:
     """The whole page; `content` is what `manyviews.app.report.report` gathered."""
-    parts = [(key, title, make(content)) for key, (title, make) in sections.SECTIONS.items()]
+    parts = [(key, title, body) for key, (title, make) in sections.SECTIONS.items() if (body := make(content))]
     script = (HERE / "report_script.html").read_text(encoding="utf-8").strip().removeprefix("<script>").removesuffix("</script>")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     slots = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from manyviews.app import catalogue
 from manyviews.app.catalogue import Entry, groups, methods, recipe_fields, small_encoders, systems
-from manyviews.app.evidence.claim import load_claim, names
+from manyviews.app.evidence.claim import claim_of, load_claim, names
 from manyviews.app.evidence.plot import plot
 from manyviews.app.evidence.running import is_stale
 from manyviews.app.evidence.said import sentence, spread
@@ -43,7 +43,7 @@ def pages() -> dict[str, str]:
 
 def result_of(entry: Entry) -> dict[str, Any] | None:
     """What was measured of its claim, with `stale`; None where there is no claim's file; without arms where it was not run yet."""
-    known = next((stem for stem in (entry.name, Path(entry.path).stem) if stem in names()), None)
+    known = next((stem for stem in (entry.name, Path(entry.path).stem) if stem in names()), claim_of(entry.name))
     if known is None:
         return None
     result = read_result(known)
@@ -93,7 +93,7 @@ def verdict(result: dict[str, Any] | None) -> str:
         c = result["comparisons"][0]
         bounds = f" [{c['low']:+.3f}, {c['high']:+.3f}]" if c["low"] is not None else ""
         text += f": {c['metric']} {c['difference']:+.3f}{bounds}, {c['seeds']} seeds, {c['data']}"
-    return text + ("; stale: the code or data changed since" if result["stale"] else "")
+    return text + ("; stale: the code or data changed since, or an arm is missing" if result["stale"] else "")
 
 
 def paper(e: Entry) -> str:

@@ -1,4 +1,4 @@
-"""The sections of the report, as HTML. Each says in words what it shows, and why where it has nothing to show."""
+"""The sections of the report, as HTML. Each says in words what it shows, and why where it has nothing to show. One that is empty is left out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from manyviews.app.markup import duration, each, number, score, table, text, tile
 from manyviews.app.options import GIVEN
+from manyviews.app.symmetry_section import measured, symmetry
 
 Content = dict[str, Any]
 
@@ -74,11 +75,18 @@ def evaluation(content: Content) -> str:
         body = f"<p>On {text(found.get('data', ''))}. In brackets the 95 % interval over test samples.</p>"
         if found.get("about", {}).get("hash") not in (None, content["model"].get("hash")):
             body += '<p class="note">These scores are of an earlier encoder of this run; <code>manyviews evaluate</code> measures the one it has now.</p>'
-        body += beside("Scores", list(found["scores"]), found["scores"])
+        scores = without(found["scores"], {name for own in measured(content).values() for name in own})
+        body += beside("Scores", list(scores), scores) if any(scores.values()) else ""
+        body += '<p>What it ignores and what it keeps track of is <a href="#symmetry">a section of its own</a>.</p>' if measured(content) else ""
     if "figures" in content:
         figures = {who: {measure: {"value": value} for measure, value in row.items()} for who, row in content["figures"].items()}
         body += "<h3>On the pictures of this page</h3>" + beside("Figures over the pictures of this page", [w for w in WHO if w in figures], figures)
     return body
+
+
+def without(scores: dict[str, dict[str, Any]], transformations: set[str]) -> dict[str, dict[str, Any]]:
+    """Scores but those of symmetry, which have their own section."""
+    return {who: {m: s for m, s in row.items() if m.split(": ")[0] not in transformations} for who, row in scores.items()}
 
 
 def beside(caption: str, who: list[str], scores: dict[str, dict[str, Any]]) -> str:
@@ -199,6 +207,7 @@ def repeat(content: Content) -> str:
 
 SECTIONS: dict[str, tuple[str, Callable[[Content], str]]] = {
     "evaluation": ("Evaluation", evaluation),
+    "symmetry": ("Symmetry: what it ignores and what it keeps track of", symmetry),
     "map": ("Map of the embedding", the_map),
     "neighbours": ("Nearest neighbours", neighbour_rows),
     "saliency": ("What it looks at", saliency),

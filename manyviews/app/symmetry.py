@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ from manyviews.views.splats import acted
 
 STRENGTHS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 SAMPLES, BATCH = 100, 25
+SHARED = (0.25, 0.5, 0.75, 1.0)  # strengths of the elements that all samples have in common
+EACH = "for each element"  # in the names of what these are for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +129,22 @@ def symmetry(
 
     views: makes the batches, as the encoder sees samples. strengths: default STRENGTHS. only: names of transformations; default: all.
     """
-    asked = [t for t in transformations(modality, channels) if not only or t.name in only]
-    return {t.name: measured(t, t.name, tried(encoder, views, t, seed, strengths or STRENGTHS), seed) for t in asked}
+    found = {}
+    for t in [t for t in transformations(modality, channels) if not only or t.name in only]:
+        own = measured(t, t.name, tried(encoder, views, t, seed, strengths or STRENGTHS), seed)
+        found[t.name] = own if "explained by a linear map" not in own.scores else with_shared(own, tried(encoder, views, t, seed, SHARED, shared=True), t, seed)
+    return found
+
+
+def with_shared(own: Symmetry, together: Tuples, transformation: Transformation, seed: int) -> Symmetry:
+    """With a map for each element, which can be fitted where all samples have the same few; everything else needs many."""
+    shared = measured(transformation, transformation.name, together, seed)
+
+    def new(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in one.items() if EACH not in name} | {name: value for name, value in other.items() if EACH in name}
+
+    parts: dict[str, Any] = {part: new(getattr(own, part), getattr(shared, part)) for part in ("scores", "curves", "refused")}
+    return dataclasses.replace(own, **parts)
 
 
 def transformations(modality: str, channels: int) -> list[Transformation]:
@@ -136,14 +152,22 @@ def transformations(modality: str, channels: int) -> list[Transformation]:
     return [t for t in TRANSFORMATIONS[modality] if t.group != "hue" or channels == 3]
 
 
-def tried(encoder: Callable[[View], Tensor], views: Callable[[], Any], transformation: Transformation, seed: int, strengths: tuple[float, ...]) -> Tuples:
-    """Every sample, and the sample under an element of its own at each strength."""
+def tried(
+    encoder: Callable[[View], Tensor],
+    views: Callable[[], Any],
+    transformation: Transformation,
+    seed: int,
+    strengths: tuple[float, ...],
+    shared: bool = False,
+) -> Tuples:
+    """Every sample, and the sample under an element at each strength: one of its own, or the same for all."""
     group, parts = find(transformation.group), []
     for view in views():
-        elements = [group.sample(view.index.cpu(), Counter(seed, k), s, name=transformation.name) for k, s in enumerate(strengths)]
+        rows = torch.zeros_like(view.index.cpu()) if shared else view.index.cpu()
+        elements = [group.sample(rows, Counter(seed, k), s, name=transformation.name) for k, s in enumerate(strengths)]
         rotation = (lambda g: g.matrix[:, :3, :3]) if transformation.group == "so3" else None
         moved = [g.to(view.index.device) for g in elements]
-        parts.append(orbit(encoder, transformation.act, moved, view, transformation.numbers, torch.tensor(strengths), rotation))
+        parts.append(orbit(encoder, transformation.act, moved, view, transformation.numbers, torch.tensor(strengths), rotation, shared))
     return Tuples.joined(parts)
 
 

@@ -13,6 +13,8 @@ are skill(T, P, B) = 1 - E|T - P|^2 / E|T - B|^2, where B is the training mean u
   degrees between true and read rotation (median), and the share within 30 degrees.
 - MRR, H@k: means of 1 / rank and of rank <= k, where rank is that of f(gx) by cosine with W(g) f(x) among the other views of the object.
 - Lie norm: `symmetry_lie`.
+- curves: moved, explained, R2 and the angle of the pairs of each strength, fitted on all; shares of a move and of g begin beyond the identity. Error of g
+  (curve) = E|T - P|^2 / E|T - B|^2, the latter over all strengths.
 
 Garrido et al., "Self-supervised learning of Split Invariant Equivariant representations" (SIE), ICML 2023, arXiv:2302.10283, measure R2, MRR and H@k.
 Departs from the papers: R2 has one mean a component, ranks leave the source view out and share ties; `papers=True` adds SIE's own R2, which is not comparable.

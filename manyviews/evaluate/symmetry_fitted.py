@@ -16,7 +16,7 @@ from manyviews.evaluate.symmetry_decoding import READERS, angle, fit_decoder, ne
 from manyviews.evaluate.symmetry_maps import Linear, composition_error, fit_linear, fit_orthogonal, kept_back
 from manyviews.evaluate.symmetry_retrieval import chance, ranks, views_of_objects
 from manyviews.evaluate.symmetry_retrieval import hits as within
-from manyviews.evaluate.symmetry_scores import mean_over_objects, median_over_objects, r2_sie, ratio, skill, squares
+from manyviews.evaluate.symmetry_scores import mean_over_objects, median_over_objects, one_minus, r2_sie, ratio, skill, squares
 from manyviews.evaluate.symmetry_tuples import Tuples
 
 CLOSE = 30.0  # degrees within which a rotation counts as found
@@ -68,10 +68,16 @@ class Setting:
         """Test pairs whose element is not the identity."""
         return self.test[self.tuples.acting[self.test]]
 
-    def curve(self, score: Callable[[Int[Tensor, "own"]], Score]) -> list[tuple[float, Score]]:
-        """A score of the test pairs at each strength; it gets their places among the test pairs."""
-        at = self.tuples.strength[self.test]
-        return [(s, score((at == s).nonzero()[:, 0])) for s in at.unique().tolist()]
+    def curve(self, score: Callable[[Int[Tensor, "own"]], Score], size: Float[Tensor, "test"] | None = None) -> list[tuple[float, Score]]:
+        """A score of the test pairs at each strength; it gets their places among the test pairs.
+
+        size: what the score is a share of. With it, pairs of the identity are left out, and strengths at which there is nothing to have a share of.
+        """
+        at, among = self.tuples.strength[self.test], torch.ones(len(self.test), dtype=torch.bool)
+        if size is not None:
+            acting = self.tuples.acting[self.test]
+            among = acting & torch.isin(at, at[acting & (size > 1e-12 * size.mean())])
+        return [(s, score(((at == s) & among).nonzero()[:, 0])) for s in at[among].unique().tolist()]
 
 
 @dataclasses.dataclass
@@ -127,7 +133,9 @@ class Maps(Part):
         self.scores[f"explained by {name}"] = share(acting, self.centre)
         self.curves[f"explained by {name}"] = s.curve(lambda rows: share(rows, self.centre))
         if move:
-            self.scores[f"move explained by {name}"] = share(acting, self.x[s.test][acting])
+            x = self.x[s.test]
+            self.scores[f"move explained by {name}"] = share(acting, x[acting])
+            self.curves[f"move explained by {name}"] = s.curve(lambda rows: share(rows, x[rows]), squares(truth - x))
 
     def per_element(self) -> None:
         s, names = self.setting, ("a map for each element", "an orthogonal map for each element")
@@ -209,6 +217,7 @@ class Decoding(Part):
             read = self.read(reader, truth, s.test)
             wrong = squares(truth[s.test] - read)
             self.scores[f"{kind}, {reader}"] = skill(truth[s.scored], read[acting], mean, own[acting], self.seed)
+            self.curves[f"{kind}, {reader}"] = s.curve(functools.partial(self.share, wrong, spread[s.test], own), spread[s.test])
             if t.rotation is None:
                 self.curves[f"error of g, {reader}"] = s.curve(functools.partial(self.error, wrong, usual, own))
             else:
@@ -225,6 +234,9 @@ class Decoding(Part):
 
     def error(self, wrong: Tensor, usual: Tensor, own: Tensor, rows: Tensor) -> Score:
         return ratio(wrong[rows], usual[rows], own[rows], self.seed)
+
+    def share(self, wrong: Tensor, spread: Tensor, own: Tensor, rows: Tensor) -> Score:
+        return one_minus(self.error(wrong, spread, own, rows))
 
     def angles(self, reader: str, read: Float[Tensor, "test 3 3"]) -> None:
         s = self.setting

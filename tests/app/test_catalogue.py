@@ -10,6 +10,7 @@ from manyviews.app.catalogue import Entry, built_encoders, find_method, methods,
 from manyviews.app.cli import VERBS, main
 from manyviews.app.showing import show
 from manyviews.app.source import meanings
+from manyviews.backbones.building import builders
 from manyviews.errors import InputError
 
 ROOT = catalogue.PACKAGE.parent

@@ -63,7 +63,7 @@ def test_the_site_builds_and_asks_for_nothing_outside(tmp_path):
 def test_verdicts_are_told_with_the_difference_they_rest_on():
     comparison = {"metric": "knn", "difference": 0.05, "low": 0.01, "high": 0.09, "seeds": 3, "data": "cifar10"}
     result = {"verdict": "holds", "comparisons": [comparison], "stale": True}
-    assert pages.verdict(result) == "holds: knn +0.050 [+0.010, +0.090], 3 seeds, cifar10; stale: the code or data changed since"
+    assert pages.verdict(result) == "holds: knn +0.050 [+0.010, +0.090], 3 seeds, cifar10; stale: the code or data changed since, or an arm is missing"
     assert pages.verdict(None) == "no claim yet"
 
 

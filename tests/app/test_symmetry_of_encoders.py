@@ -12,7 +12,7 @@ import torch
 
 from manyviews.app import measures
 from manyviews.app import symmetry as module
-from manyviews.app.evaluate import evaluate
+from manyviews.app.evaluate import Evaluation, evaluate
 from manyviews.app.symmetry import TRANSFORMATIONS, symmetry
 from manyviews.backbones.building import build_encoder
 from manyviews.contracts import Encoder, View
@@ -145,6 +145,19 @@ def test_poses_are_read_from_what_knows_them_in_the_frame_asked_for() -> None:
     name = "R2 of the {}-frame rotation, perceptron"
     assert known.scores[name.format("world")].value > 0.8 > 0.4 > lost.scores[name.format("body")].value
     assert known.transformation == "pose, world frame"
+
+
+def test_some_elements_are_the_same_for_all_samples_so_that_each_has_a_map() -> None:
+    found = symmetry(lambda view: view.x[:, 0], clouds, "points", strengths=(0.0, 0.25, 0.5, 0.75, 1.0), only=("rotation",))["rotation"]
+    assert found.scores["explained by an orthogonal map for each element"].value > 0.99
+    assert not any("for each element" in name for name in found.refused) and "R2" not in found.refused
+    assert [at for at, _ in found.curves["explained by an orthogonal map for each element"]] == list(module.SHARED)
+
+
+def test_what_was_measured_before_stays_in_the_file(tmp_path: Path) -> None:
+    for name in ("rotation", "hue"):
+        Evaluation("data", {"trained": {}}, {"model": "m"}, {"trained": {name: {"verdict": name}}}).save(tmp_path / "scores.json")
+    assert set(json.loads((tmp_path / "scores.json").read_text())["symmetry"]["trained"]) == {"rotation", "hue"}
 
 
 def test_objects_are_chosen_with_two_views_or_more() -> None:

@@ -1,5 +1,6 @@
 """The symmetry measurement as a whole: the sanity table, invariance, fitted maps, and what is refused."""
 
+import dataclasses
 import json
 
 import pytest
@@ -158,6 +159,27 @@ def test_a_linear_map_of_the_right_family_is_found_and_composes():
     assert found.scores["composition error"].value < 1e-3
     assert found.scores["explained by g alone"].value < 0.1
     assert [at for at, _ in found.curves["explained by a linear map"]] == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_shares_of_a_move_and_of_g_are_told_by_strength_beyond_the_identity():
+    """At one strength only, they are what the whole is; at several, the whole lies between them; and an element that moves nothing has no share."""
+    tuples = shifts()
+    found = measure("plane", tuples, basis=circle, compose=torch.add)
+    for name in ("move explained by a linear map", "R2, linear", "R2, perceptron"):
+        curve = found.curves[name]
+        assert [at for at, _ in curve] == [0.25, 0.5, 0.75, 1]
+        values = [score.value for _, score in curve]
+        assert min(values) <= found.scores[name].value <= max(values)
+    kept = (tuples.strength == 0) | (tuples.strength == 1)
+    fields = ("source", "target", "parameters", "strength")
+    once = measure("plane", dataclasses.replace(tuples, element=None, **{name: getattr(tuples, name)[kept] for name in fields}), basis=circle)
+    for name in ("move explained by a linear map", "R2, perceptron"):
+        ((at, score),) = once.curves[name]
+        assert at == 1 and (score.value, score.low, score.high) == pytest.approx((once.scores[name].value, once.scores[name].low, once.scores[name].high))
+    still = shifts()
+    half = still.target[still.strength == 0.5]
+    still.z[half] = still.z[still.source[still.strength == 0.5]]
+    assert [at for at, _ in measure("plane", still, basis=circle).curves["move explained by a linear map"]] == [0.25, 0.75, 1]
 
 
 def test_ridge_on_pairs_is_ridge_on_the_entries_of_the_maps():

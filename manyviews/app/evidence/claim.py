@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
+import functools
 import importlib.util
 import os
 import sys
@@ -44,9 +46,11 @@ class Arm:
     def __init__(self, method: str = "", *, short: Mapping[str, Any] | None = None, run: Callable[[Bench], Measures] | None = None, **words: Any):
         self.method, self.words, self.short, self.run = method, words, dict(short or {}), run
 
-    def resolved(self, common: Mapping[str, Any], budget: str) -> dict[str, Any]:
-        """All words of this arm: options first, then hyperparameters under `settings`."""
+    def resolved(self, common: Mapping[str, Any], budget: str, times: float = 1.0) -> dict[str, Any]:
+        """All words of this arm: options first, then hyperparameters under `settings`. times: how many times its steps, or epochs, it trains."""
         words = {**common, **self.words, **(self.short if budget == "small" else {})}
+        if times != 1.0:
+            words |= {"steps": round(words["steps"] * times)} if words.get("steps") else {"epochs": round(words["epochs"] * times, 2)}
         settings = {name: words.pop(name) for name in [*words] if name not in FIELDS}
         return {"method": self.method, **words, "settings": settings}
 
@@ -100,6 +104,27 @@ def claims_folder() -> Path:
 
 def names() -> list[str]:
     return sorted(path.stem for path in claims_folder().glob("*.py") if not path.stem.startswith("_"))
+
+
+def claim_of(system: str) -> str | None:
+    """The name of the claim that asks about a system: the one of its name, else the first whose headline is led by an arm that this method trains."""
+    there = names()
+    return system if system in there else next((name for name in there if headline_method(claims_folder() / f"{name}.py") == system), None)
+
+
+@functools.cache
+def headline_method(path: Path) -> str:
+    """The method that trains the headline's better arm, read from the claim's file without running it; "" where that is not written out there."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    words = next(({w.arg: w.value for w in call.keywords} for call in calls if ast.unparse(call.func) == "Claim"), {})
+    arms, versus = words.get("arms"), words.get("versus")
+    if not isinstance(arms, ast.Dict) or not isinstance(versus, ast.Tuple | ast.List) or not isinstance(versus.elts[0], ast.Call):
+        return ""
+    better = ast.unparse(versus.elts[0].args[0])
+    arm = next((arm for name, arm in zip(arms.keys, arms.values, strict=True) if name is not None and ast.unparse(name) == better), None)
+    if not isinstance(arm, ast.Call) or ast.unparse(arm.func) != "Arm" or not arm.args or not isinstance(arm.args[0], ast.Constant):
+        return ""
+    return str(arm.args[0].value)
 
 
 def load_claim(name: str) -> Claim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import dataclasses
 import datetime
 import itertools
 import multiprocessing
@@ -18,24 +19,36 @@ from typing import Any
 import numpy as np
 import torch
 
-from manyviews.app.evidence.claim import Claim, Versus, load_claim
+from manyviews.app.evidence.claim import Claim, load_claim
 from manyviews.app.evidence.claim import names as all_claims
-from manyviews.app.evidence.store import Task, claim_code, each, keep, packed, read_arm, read_result, results_folder, seeds_of, task, write_result, write_seed
-from manyviews.app.evidence.verdicts import NOT_RUN, bootstrap, decide
+from manyviews.app.evidence.comparing import asked, at_equal_time, compare, summary
+from manyviews.app.evidence.cost import cost
+from manyviews.app.evidence.store import Task, claim_code, keep, packed, read_arm, read_result, results_folder, seeds_of, task, write_result, write_seed
+from manyviews.app.evidence.verdicts import NOT_RUN
 from manyviews.app.run import versions
 from manyviews.errors import InputError
 
 
 def wanted(claim: Claim, budget: str) -> list[Task]:
-    """Every arm on every arena, once."""
-    tasks = [task(claim, arm, arena, budget) for arena in claim.data for arm in claim.all_arms()]
+    """Every arm on every arena, once, and the headline's baseline for as long as what it is compared with, where that is asked for."""
+    found = cost(claim, budget)
+    tasks = own_arms(claim, budget) + ([found.longer] if found and found.longer else [])
     return list({t.path: t for t in tasks}.values())
 
 
+def own_arms(claim: Claim, budget: str) -> list[Task]:
+    return [task(claim, arm, arena, budget) for arena in claim.data for arm in claim.all_arms()]
+
+
 def missing(claim: Claim, seeds: int, budget: str) -> list[tuple[Task, int]]:
-    """What has not been run, or was run with other code."""
+    """What has not been run, or was run with other code; how long a baseline must be trained is known once its claim's own arms are done."""
+    left = lacking(own_arms(claim, budget), seeds)
+    return left or lacking(wanted(claim, budget), seeds)
+
+
+def lacking(tasks: Sequence[Task], seeds: int) -> list[tuple[Task, int]]:
     found = []
-    for one in wanted(claim, budget):
+    for one in {t.path: t for t in tasks}.values():
         known = read_arm(one)
         found += [(one, seed) for seed in range(1 if one.seedless else seeds) if known["stale"] or str(seed) not in known["seeds"]]
     return sorted(found, key=lambda pair: pair[1])  # all arms of a seed before the next one: what is done can be compared
@@ -61,7 +74,7 @@ def refresh(names: Sequence[str], budget: str = "small", quiet: bool = False) ->
     kept = 0
     with pool_of(1) as pool:
         for one in stale.values():
-            found = pool.submit(sing, one.claim, one.arm, one.arena.title, budget).result()
+            found = pool.submit(sing, one.claim, one.arm, one.arena.title, budget, one.times).result()
             known = read_arm(one)["canary"]
             alike = found is not None and len(found) == len(known) and bool(np.allclose(found, known, rtol=1e-3, atol=1e-5))
             if alike:
@@ -72,7 +85,7 @@ def refresh(names: Sequence[str], budget: str = "small", quiet: bool = False) ->
     return kept
 
 
-def sing(claim: str, arm: str, arena: str, budget: str) -> list[float] | None:
+def sing(claim: str, arm: str, arena: str, budget: str, times: float = 1.0) -> list[float] | None:
     """An arm's canary, in this process; None where it cannot be had."""
     from manyviews.app.evidence.bench import Bench
 
@@ -82,7 +95,7 @@ def sing(claim: str, arm: str, arena: str, budget: str) -> list[float] | None:
     if definition.all_arms()[arm].run is not None:
         return None
     try:
-        return Bench(where, task(definition, arm, where, budget).words, 0, precision="32-true").canary()
+        return Bench(where, task(definition, arm, where, budget, times).words, 0, precision="32-true").canary()
     except Exception as error:
         print(f"{claim}: the canary of {arm} died: {error}", file=sys.stderr)
         return None
@@ -114,11 +127,16 @@ def run_claims(names: Sequence[str], seeds: int | None = None, budget: str = "sm
         if budget == "full" and not claim.full:
             raise InputError(f"the claim {claim.system} has no full budget")
     refresh(names, budget, quiet)
-    todo: dict[tuple[Any, int], tuple[Task, int]] = {}
-    lacking = [missing(claim, seeds or claim.seeds, budget) for claim in claims.values()]
-    for one, seed in itertools.chain(*sorted(lacking, key=len)):  # what lacks least comes first: a time that is short still brings verdicts
-        todo.setdefault((one.path, seed), (one, seed))
-    failures = work(list(todo.values()), minutes, jobs, quiet, budget) if todo else {}
+    began = time.monotonic()
+    failures: dict[Any, str] = {}
+    for _ in range(2):  # the claims' own arms; then baselines for as long as what they are compared with took
+        todo: dict[tuple[Any, int], tuple[Task, int]] = {}
+        left = [missing(claim, seeds or claim.seeds, budget) for claim in claims.values()]
+        for one, seed in itertools.chain(*sorted(left, key=len)):  # what lacks least comes first: a time that is short still brings verdicts
+            if one.path not in failures:
+                todo.setdefault((one.path, seed), (one, seed))
+        spare = None if minutes is None else minutes - (time.monotonic() - began) / 60
+        failures |= work(list(todo.values()), spare, jobs, quiet, budget) if todo else {}
     done = True
     for name, claim in claims.items():
         done &= conclude(name, claim, seeds or claim.seeds, budget, failures)
@@ -147,7 +165,7 @@ def work(todo: list[tuple[Task, int]], minutes: float | None, jobs: int, quiet: 
                 if one.path in failures:
                     bar.advance(shown)
                     continue
-                running[pool.submit(run_arm, one.claim, one.arm, one.arena.title, seed, threads, budget)] = (one, seed)
+                running[pool.submit(run_arm, one.claim, one.arm, one.arena.title, seed, threads, budget, one.times)] = (one, seed)
             if not running:
                 break
             finished, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
@@ -156,15 +174,17 @@ def work(todo: list[tuple[Task, int]], minutes: float | None, jobs: int, quiet: 
                 row, failure, canary = future.result()
                 if row is None:
                     failures[one.path] = failure
-                    print(f"\n{one.claim}: {one.arm} on {one.arena.title}, seed {seed}: {failure}", file=sys.stderr)
+                    print(f"\n{one.claim}: {one.title} on {one.arena.title}, seed {seed}: {failure}", file=sys.stderr)
                 else:
                     write_seed(one, seed, row, canary)
                 numbers = ", ".join(f"{name} {m['value']:.3f}" for name, m in (row or {}).get("measures", {}).items())
-                bar.update(shown, advance=1, said=f"{one.arm} on {one.arena.title}, seed {seed}: {numbers}")
+                bar.update(shown, advance=1, said=f"{one.title} on {one.arena.title}, seed {seed}: {numbers}")
     return failures
 
 
-def run_arm(claim: str, arm: str, arena: str, seed: int, threads: int, budget: str) -> tuple[dict[str, Any] | None, str, list[float] | None]:
+def run_arm(
+    claim: str, arm: str, arena: str, seed: int, threads: int, budget: str, times: float = 1.0
+) -> tuple[dict[str, Any] | None, str, list[float] | None]:
     """One arm with one seed, in this process: its row, or None and what went wrong; and its canary, with the first seed."""
     from manyviews.app.evidence.bench import Bench
 
@@ -173,7 +193,7 @@ def run_arm(claim: str, arm: str, arena: str, seed: int, threads: int, budget: s
     try:
         where = next(a for a in definition.data if a.title == arena)
         what = definition.all_arms()[arm]
-        bench = Bench(where, task(definition, arm, where, budget).words, seed, threads)
+        bench = Bench(where, task(definition, arm, where, budget, times).words, seed, threads)
         began = time.perf_counter()
         if what.run is not None:
             measures = dict(what.run(bench))
@@ -182,8 +202,13 @@ def run_arm(claim: str, arm: str, arena: str, seed: int, threads: int, budget: s
             measures = dict(definition.measure(bench, method) if definition.measure else bench.probes(method.exported))
         row = {"measures": packed(measures), "training_seconds": round(bench.seconds, 1), "seconds": round(time.perf_counter() - began, 1)}
         row |= {"data": [part.fingerprint() for part in (bench.pretraining, bench.train, bench.test)], "machine": platform.machine(), "threads": threads}
-        row |= {"precision": str(bench.fabric._precision.precision), "versions": versions(), "date": f"{datetime.date.today()}"}
-        return row, "", sing(claim, arm, arena, budget) if seed == 0 else None
+        row |= {
+            "clock": "processor" if bench.device == "cpu" else "wall",
+            "precision": str(bench.fabric._precision.precision),
+            "versions": versions(),
+            "date": f"{datetime.date.today()}",
+        }
+        return row, "", sing(claim, arm, arena, budget, times) if seed == 0 else None
     except InputError as error:
         return None, "; ".join(error.problems), None
     except Exception as error:
@@ -205,9 +230,16 @@ def prune() -> list[Path]:
 
 
 def conclude(name: str, claim: Claim, seeds: int, budget: str, failures: dict[Any, str]) -> bool:
-    """Writes the claim's result from what is on the disk; whether nothing is missing."""
-    tasks = {(arena.title, arm): task(claim, arm, arena, budget) for arena in claim.data for arm in claim.all_arms()}
-    left = {(t.path, seed) for t, seed in missing(claim, seeds, budget)}
+    """Writes the claim's result from what is on the disk; whether nothing is missing. The verdict does not wait for a baseline that is trained longer."""
+    tasks = {(t.arena.title, t.title): t for t in own_arms(claim, budget)}
+    left = lacking(list(tasks.values()), seeds)
+    broken = {t.path: failures[t.path] for t in tasks.values() if t.path in failures}
+    spent = None if left else cost(claim, budget)
+    later = spent.longer if spent else None
+    if spent and later:
+        tasks[later.arena.title, later.title] = later
+        if lacking([later], seeds):
+            spent = dataclasses.replace(spent, why=failures.get(later.path) or "it is not trained yet")
     content: dict[str, Any] = {
         "system": claim.system, "paper": claim.paper, "question": claim.question, "budget": budget, "seeds": seeds, "code": claim_code(claim),
         "command": f"manyviews claim {name}" + (f" --seeds {seeds}" if seeds != claim.seeds else "") + (" --budget full" if budget == "full" else ""),
@@ -216,9 +248,9 @@ def conclude(name: str, claim: Claim, seeds: int, budget: str, failures: dict[An
     for (arena, arm), one in tasks.items():
         if rows := seeds_of(one, seeds):
             content["arms"].setdefault(arena, {})[arm] = summary(one, rows)
-    broken = {t.path: failures[t.path] for t in tasks.values() if t.path in failures}
     if not left:
-        content["comparisons"] = [compare(claim, v, arena.title, tasks, seeds) for arena in claim.data for v in claim.versus]
+        content["comparisons"] = [compare(claim, v, arena, tasks, seeds) for arena, v in asked(claim, content["arms"])]
+        content["comparisons"][:1] = at_equal_time(claim, content["comparisons"][0], spent, tasks, seeds)
         headline = content["comparisons"][0]
         content["verdict"] = headline["verdict"]
         content["why"] = headline.get("why", "")
@@ -226,39 +258,4 @@ def conclude(name: str, claim: Claim, seeds: int, budget: str, failures: dict[An
         content.update(verdict=NOT_RUN, why=next(iter(broken.values())))
     if "verdict" in content:
         write_result(name, content)
-    return not left or bool(broken)
-
-
-def summary(one: Task, seeds: dict[str, Any]) -> dict[str, Any]:
-    """Mean and spread of an arm's measures over its seeds, and what it cost."""
-    names = dict.fromkeys(m for row in seeds.values() for m in row["measures"])
-    values = {m: [row["measures"][m]["value"] for row in seeds.values() if m in row["measures"]] for m in names}
-    found = {m: {"mean": float(np.mean(v)), "spread": float(np.std(v, ddof=1)) if len(v) > 1 else None, "values": v} for m, v in values.items()}
-    return {"measures": found, "training_seconds": float(np.median([row["training_seconds"] for row in seeds.values()])), "file": f"arms/{one.path.name}"}
-
-
-def compare(claim: Claim, versus: Versus, arena: str, tasks: dict[tuple[str, str], Task], seeds: int) -> dict[str, Any]:
-    """One comparison on one arena."""
-    better, than = (seeds_of(tasks[arena, arm], seeds) for arm in (versus.better, versus.than))
-    common = [seed for seed in better if seed in than]
-    sign = 1.0 if versus.higher else -1.0
-
-    def values(rows: dict[str, Any], metric: str) -> np.ndarray:
-        return sign * np.array([rows[seed]["measures"][metric]["value"] for seed in common])
-
-    floor = None
-    metric = versus.metric if claim.arena_metric == "" else claim.arena_metric
-    if metric is not None and versus.than not in ("untrained", "raw input"):
-        untrained = seeds_of(tasks[arena, "untrained"], seeds)
-        if all(seed in untrained and metric in untrained[seed]["measures"] for seed in common):
-            floor = (float(values(than, metric).mean()), float(values(untrained, metric).mean()))
-            floor = (sign * floor[0], sign * floor[1]) if not versus.higher and metric != versus.metric else floor
-    found = {"better": versus.better, "than": versus.than, "metric": versus.metric, "data": arena, "higher": versus.higher, "margin": versus.margin}
-    if versus.says:
-        found["says"] = versus.says
-    found |= decide(values(better, versus.metric) - values(than, versus.metric), versus.margin, floor)
-    samples = [[each(rows[seed]["measures"][versus.metric]) for seed in common] for rows in (better, than)]
-    if all(s is not None for part in samples for s in part) and len({len(s) for part in samples for s in part if s is not None}) == 1:
-        low, high = bootstrap(sign * np.array(samples[0]), sign * np.array(samples[1]))
-        found["bootstrap"] = [low, high]
-    return found
+    return not missing(claim, seeds, budget) or any(t.path in failures for t in tasks.values())

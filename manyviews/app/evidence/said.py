@@ -39,4 +39,15 @@ def sentence(c: dict[str, Any]) -> str:
     text += f": {c['verdict']}"
     if c.get("detectable") is not None:
         text += f"; {c['detectable']:.3f} would have been found"
+    if "cost" in c:
+        text += f"\n  {cost(c)}"
     return f"{c['says']}\n  {text}" if c.get("says") else text
+
+
+def cost(c: dict[str, Any]) -> str:
+    """What the better arm of a comparison took beside the other, and what it is compared with at equal time."""
+    spent = c["cost"]
+    text = f"{c['better']} took {spent['ratio']:.2f} times the training seconds of {c['than']}"
+    if not spent["beside"]:
+        return f"{text}; nothing stands beside it at equal time: {spent['why']}"
+    return f"{text}; at equal time stands {spent['beside']}" + (f": {spent['why']}" if spent["why"] else "")

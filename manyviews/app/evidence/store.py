@@ -31,6 +31,11 @@ class Task:
     words: dict[str, Any]
     description: dict[str, Any]  # what decides its numbers, beside the seed and the code
     code: str  # hash of the code that they depend on
+    times: float = 1.0  # how many times the steps that the claim gives it
+
+    @property
+    def title(self) -> str:
+        return self.arm if self.times == 1.0 else f"{self.arm}, as long"
 
     @property
     def key(self) -> str:
@@ -42,7 +47,7 @@ class Task:
 
     @property
     def path(self) -> Path:
-        readable = (self.words["method"] or "untrained") if not self.description["own"] else f"{self.claim}-{self.arm}"
+        readable = (self.words["method"] or "untrained") if not self.description["own"] else f"{self.claim}-{self.title}"
         return results_folder() / "arms" / (re.sub(r"[^\w.-]+", "_", f"{readable}-{self.arena.title}-{self.key}") + ".json")
 
 
@@ -50,9 +55,9 @@ def results_folder() -> Path:
     return claims_folder() / "results"
 
 
-def task(claim: Claim, arm: str, arena: Arena, budget: str) -> Task:
+def task(claim: Claim, arm: str, arena: Arena, budget: str, times: float = 1.0) -> Task:
     """What there is to do for an arm. An arm with code of its own (`run`, or the claim's `measure`) depends on the claim's file too."""
-    words = claim.all_arms()[arm].resolved(claim.words(budget), budget)
+    words = claim.all_arms()[arm].resolved(claim.words(budget), budget, times)
     own = [f for f in (claim.all_arms()[arm].run, claim.measure) if f is not None]
     trained = words["method"] not in ("", "raw") and claim.all_arms()[arm].run is None
     if not trained and not claim.all_arms()[arm].run:  # the encoder as it came: how it would be trained says nothing
@@ -72,7 +77,7 @@ def task(claim: Claim, arm: str, arena: Arena, budget: str) -> Task:
     files.append(PACKAGE / "backbones" / (f"{modality}.py" if modality != "images" else "small.py" if words.get("encoder") in SMALL else "timm_model.py"))
     if own:
         files.append(claims_folder() / f"{claim.system}.py")
-    return Task(claim.system, arm, arena, words, description, of_files(files))
+    return Task(claim.system, arm, arena, words, description, of_files(files), times)
 
 
 # --- arms -------------------------------------------------------------------------------------------------------------------------------------
