@@ -44,8 +44,6 @@ def with_digits(data, part):
     made = open_data(pasted).with_columns(label=data.labels, digit=digits["y"][chosen].astype(np.int64), clean=clean)
     return dataclasses.replace(made, classes=data.classes)
 
-    return located(name)
-
 
 @dataclasses.dataclass(frozen=True)
 class Dropped(Policy):
