@@ -15,6 +15,7 @@ import functools
 import re
 from pathlib import Path
 
+from manyviews.app.evidence.files import claim_of
 from manyviews.app.settings import parse_settings as parse_settings
 from manyviews.app.source import arguments, assigned, call_of, comments, constant, defaults, literal, meanings, parse, types
 from manyviews.data.kinds import MODALITIES
@@ -119,8 +120,6 @@ class Entry:
     @property
     def claim(self) -> Path | None:
         """What was measured of its paper's claim, or the claim itself, or None."""
-        from manyviews.app.evidence.claim import claim_of
-
         stems = (self.name, Path(self.path).stem, claim_of(self.name) or self.name)
         files = [PACKAGE.parent / "claims" / where for stem in stems for where in (f"results/{stem}.json", f"{stem}.py")]
         return next((file for file in files if file.is_file()), None)

@@ -12,7 +12,8 @@ from typing import Any
 
 from manyviews.app import catalogue
 from manyviews.app.catalogue import Entry, groups, methods, recipe_fields, small_encoders, systems
-from manyviews.app.evidence.claim import claim_of, load_claim, names
+from manyviews.app.evidence.claim import load_claim
+from manyviews.app.evidence.files import claim_of, names
 from manyviews.app.evidence.plot import plot
 from manyviews.app.evidence.running import is_stale
 from manyviews.app.evidence.said import sentence, spread

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from manyviews.app.evidence.arena import Arena
-from manyviews.app.evidence.claim import Arm, Claim, Versus, claim_of
+from manyviews.app.evidence.claim import Arm, Claim, Versus
 from manyviews.app.evidence.comparing import asked
+from manyviews.app.evidence.files import claim_of
 
 MINE = """
 from manyviews.app.evidence import Arena, Arm, Claim, Versus

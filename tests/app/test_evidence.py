@@ -14,7 +14,8 @@ from manyviews.app.evidence import claim as claims
 from manyviews.app.evidence import fingerprints, running, store
 from manyviews.app.evidence.arena import Arena
 from manyviews.app.evidence.bench import Bench
-from manyviews.app.evidence.claim import Arm, Claim, Versus, load_claim, names
+from manyviews.app.evidence.claim import Arm, Claim, Versus, load_claim
+from manyviews.app.evidence.files import names
 from manyviews.app.evidence.plot import plot
 from manyviews.app.evidence.said import result_table
 from manyviews.app.evidence.verdicts import HOLDS, NO_ARENA, NOT_HERE, UNDECIDED, bootstrap, decide, detectable, interval

@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from manyviews.app.evidence.claim import load_claim, names
+    from manyviews.app.evidence.claim import load_claim
+    from manyviews.app.evidence.files import names
     from manyviews.app.evidence.running import is_stale, prune, run_claims
     from manyviews.app.evidence.said import result_table
     from manyviews.app.evidence.store import read_result

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from manyviews.app import pages
     from manyviews.app.catalogue import methods, systems
-    from manyviews.app.evidence.claim import claims_folder
+    from manyviews.app.evidence.files import claims_folder
 
     claims_folder()
     status = pages.main(["--check"] if args.check else [])

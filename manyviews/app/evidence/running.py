@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from manyviews.app.evidence.claim import Claim, load_claim
-from manyviews.app.evidence.claim import names as all_claims
 from manyviews.app.evidence.comparing import asked, at_equal_time, compare, summary
 from manyviews.app.evidence.cost import cost
+from manyviews.app.evidence.files import names as all_claims
 from manyviews.app.evidence.store import Task, claim_code, keep, packed, read_arm, read_result, results_folder, seeds_of, task, write_result, write_seed
 from manyviews.app.evidence.verdicts import NOT_RUN
 from manyviews.app.run import versions

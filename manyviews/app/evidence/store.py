@@ -14,7 +14,8 @@ import numpy as np
 
 from manyviews.app.catalogue import PACKAGE, find_method
 from manyviews.app.evidence.arena import Arena
-from manyviews.app.evidence.claim import Claim, claims_folder
+from manyviews.app.evidence.claim import Claim
+from manyviews.app.evidence.files import claims_folder
 from manyviews.app.evidence.fingerprints import ROOTS, code_hash, of_files
 from manyviews.backbones.building import SMALL, modality_of
 from manyviews.train.checkpoint import atomic
