@@ -173,7 +173,7 @@ def check_encoder(name: str, modality: str = "") -> list[str]:
     if name in SMALL or name in builders() or two_towers(name) or of_hugging_face(name) or timm.is_model(SHORT.get(name, name)):
         if not modality or modality_of(name) == modality:
             return []
-        fitting = ", ".join(other for other, (takes, _) in builders().items() if takes == modality) or ", ".join(SMALL)
+        fitting = ", ".join([*(SMALL if modality == "images" else ()), *(other for other, (takes, _) in builders().items() if takes == modality)])
         return [f"--encoder {name} takes {modality_of(name)}, and the data is {modality}; there are {fitting}"]
     return [f"no encoder {name!r}{near(name, [*SMALL, *builders(), *SHORT, *timm.list_models()])}; `manyviews encoders` lists them"]
 

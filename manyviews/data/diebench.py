@@ -41,7 +41,10 @@ NUMBERS = 7  # of a latent file that are used
 
 def recognised(path: Path) -> bool:
     """Whether a folder holds 3DIEBench: some object of some class has a picture and what it was made from."""
-    return next(objects_in(path, 3, 100), None) is not None
+    try:
+        return next(objects_in(path, 3, 100), None) is not None
+    except OSError:  # links that lead nowhere, folders that may not be read: for those who read them to say
+        return False
 
 
 def diebench(path: Path) -> tuple[Files, dict[str, np.ndarray], list[str]]:

@@ -111,7 +111,10 @@ def fit(
     start = resume["step"] if resume else 0
     module, optimizer = set_up(trainable, recipe, lr, fabric, channels_last, compile, resume)
     sampler = sampler or trainable.sampler or getattr(policy, "sampler", None) or shuffled
-    order = batch_rows(len(data), data.columns, micro, seed, start * accumulate, steps * accumulate, rank, world, sampler)
+    grouped = getattr(policy, "grouped", 1)
+    if micro % (world * grouped):
+        raise InputError(f"a batch of {micro} cannot be shared by {world} processes in groups of {grouped}; take a multiple of {world * grouped * accumulate}")
+    order = batch_rows(len(data), data.columns, micro, seed, start * accumulate, steps * accumulate, rank, world, sampler, grouped)
     batches = data.batches(order, threads, substitute=True)
 
     def optimize(loss: Callable[..., Terms], **views: Any) -> Terms:

@@ -28,9 +28,18 @@ def balanced(rows: int, columns: Mapping[str, np.ndarray], seed: int, epoch: int
 
 
 def batch_rows(
-    rows: int, columns: Mapping[str, np.ndarray], batch: int, seed: int, start: int, stop: int, rank: int = 0, world: int = 1, sampler: Sampler = shuffled
+    rows: int,
+    columns: Mapping[str, np.ndarray],
+    batch: int,
+    seed: int,
+    start: int,
+    stop: int,
+    rank: int = 0,
+    world: int = 1,
+    sampler: Sampler = shuffled,
+    together: int = 1,
 ) -> Iterator[np.ndarray]:
-    """This rank's rows of the global batches start..stop-1; what is side by side in the order stays so.
+    """This rank's rows of the global batches start..stop-1, so many that are side by side in the order together.
 
     The last, smaller batch of an epoch is dropped; a small set is one whole batch.
     """
@@ -41,4 +50,5 @@ def batch_rows(
             epoch = step // each
             order = sampler(rows, columns, seed, epoch)
         k = step % each
-        yield np.array_split(order[k * batch : (k + 1) * batch], world)[rank]
+        whole = order[k * batch : (k + 1) * batch]
+        yield whole[np.arange(len(whole)) // together % world == rank]

@@ -45,6 +45,7 @@ class Policy:
     roles: dict[str, Any]  # a Spec, or a list of them
     _: dataclasses.KW_ONLY
     sampler: Callable[[int, Mapping, int, int], Any] | None = None  # (rows, columns, seed, epoch) -> rows in order, where views are made of several rows
+    grouped: int = 1  # how many rows, side by side in that order, one process gets
 
     def __call__(self, samples: View, counter: Counter) -> dict[str, View | list[View]]:
         alike: dict[Any, list[str]] = {}

@@ -27,7 +27,7 @@ OBJECT, POSE = "object", "rotation"
 def sie(size: int) -> Policy:
     """Two views of an object, unchanged as in the paper; of samples that are no views of objects: turned by any angle, in any hue."""
     taken, drawn = Spec(size, (Centre(),)), Spec(size, (Centre(), Rotate(180.0), Jitter(0.0, 0.0, 0.0, 0.5, p=1.0)))
-    return Policy({"v": Taken(taken, drawn), "w": Taken(taken, drawn)}, sampler=side_by_side)
+    return Policy({"v": Taken(taken, drawn), "w": Taken(taken, drawn)}, sampler=side_by_side, grouped=2)
 
 
 def side_by_side(rows: int, columns: Mapping[str, np.ndarray], seed: int, epoch: int) -> np.ndarray:

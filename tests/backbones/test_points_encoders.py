@@ -22,15 +22,13 @@ def clouds(count: int = 3, points: int = 128, channels: int = 3) -> View:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_encoder_gives_its_width_trains_all_of_itself_and_has_a_pyramid(name: str):
-    encoder = build_encoder(name, 3, 128, seed=0)
+    encoder, again = (build_encoder(name, 3, 128, seed=0) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), again.state_dict().values(), strict=True) if a.dim() > 1)
     z = encoder(clouds())
     assert modality_of(name) == "points" and z.shape == (3, encoder.dim)
     z.square().sum().backward()
     assert [key for key, p in encoder.named_parameters() if p.grad is None] == []
     assert [t.x.shape[-1] for t in encoder.pyramid(clouds())] == encoder.widths
-    assert all(
-        torch.equal(a, b) for a, b in zip(encoder.state_dict().values(), build_encoder(name, 3, 128, seed=0).state_dict().values(), strict=True) if a.dim() > 1
-    )
 
 
 @pytest.mark.parametrize("name", [*NAMES])
@@ -43,7 +41,7 @@ def test_the_order_of_points_and_the_rest_of_the_batch_do_not_matter(name: str):
         assert torch.allclose(encoder(View(v.x[1:2], v.index[1:2])), z[1:2], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("apen")])  # which says that it uses places alone
 def test_more_channels_are_seen(name: str):
     encoder, v = build_encoder(name, 6, 128, seed=0).eval(), clouds(2, 128, 6)
     changed = torch.cat([v.x[..., :3], -v.x[..., 3:]], -1)

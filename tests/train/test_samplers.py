@@ -30,7 +30,15 @@ def test_ranks_share_the_batches_that_one_process_would_see() -> None:
     alone = list(batch_rows(30, {}, 8, 3, 0, 7))
     ranks = [list(batch_rows(30, {}, 8, 3, 0, 7, rank, 2)) for rank in range(2)]
     for batch, *parts in zip(alone, *ranks, strict=True):
-        assert np.array_equal(np.concatenate(parts), batch) and len(parts[0]) == len(parts[1])
+        assert sorted(np.concatenate(parts)) == sorted(batch) and len(parts[0]) == len(parts[1])
+
+
+def test_rows_that_belong_together_go_to_one_rank() -> None:
+    alone = list(batch_rows(30, {}, 8, 3, 0, 7))
+    ranks = [list(batch_rows(30, {}, 8, 3, 0, 7, rank, 2, together=2)) for rank in range(2)]
+    for batch, *parts in zip(alone, *ranks, strict=True):
+        pairs = {tuple(pair) for pair in batch.reshape(-1, 2).tolist()}
+        assert {tuple(pair) for part in parts for pair in part.reshape(-1, 2).tolist()} == pairs
 
 
 def test_a_later_start_goes_on_where_it_would_have_been() -> None:
