@@ -26,7 +26,6 @@ from manyviews.data.locating import located
 from manyviews.groups import so3
 from manyviews.symmetry.apen import APEN, APENSegmentation, refines, uncertainty
 from manyviews.symmetry.frame_averaging import FrameAveraging
-from manyviews.train.fit import fit
 
 DIGITS, POINTS, APART, TILT = (0, 2, 3, 4, 7, 8), 48, 1.3, 0.2
 ROWS = {"train": 4000, "test": 600}
@@ -127,16 +126,10 @@ def built(kind):
 
 def run(bench, kind, train=True):
     torch.manual_seed(bench.seed)
-    method, words = built(kind), bench.words
+    method = built(kind).to(bench.device)
     if train:
-        began = bench.clock()
-        for _ in fit(
-            method, bench.pretraining, unchanged, steps=words["steps"], batch=words["batch"], recipe=method.recipe, lr=words["lr"], seed=bench.seed,
-            fabric=bench.fabric, threads=bench.threads,
-        ):  # fmt: skip
-            pass
-        bench.seconds += bench.clock() - began
-    return measured(bench, method.eval().to(bench.device))
+        bench.fit(method, method.recipe, bench.pretraining, policy=unchanged)
+    return measured(bench, method.eval())
 
 
 @torch.no_grad()

@@ -11,32 +11,18 @@ turned prediction, relative to how far particles go.
 """
 
 import dataclasses
-import functools
 from functools import partial
 
 import numpy as np
 import torch
-from torch import nn
 
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
-from manyviews.contracts import Recipe, Trainable
-from manyviews.counters import Counter
-from manyviews.data.nbody import as_they_are, nbody, taken_apart
-from manyviews.groups import find
-from manyviews.nn.egnn import EGNN
+from manyviews.app.evidence.particles import OfEGNN, Straight, predict, systems
 from manyviews.nn.frames import principal_frames
 from manyviews.symmetry.frame_averaging import FAGNN
-from manyviews.train.fit import fit
 
 WIDTH, DEPTH = 24, 4
 MATCHED = {"egnn": 600, "gnn": 1200}  # steps that take as long as those of FA-GNN
-simulated = functools.cache(partial(nbody, train=3000, test=2000))
-
-
-def systems(data, part):
-    """The simulated systems, whatever the source was."""
-    made = simulated()
-    return made.select(made.columns["split"] == part)
 
 
 def one_side(data, part):
@@ -52,83 +38,17 @@ def one_side(data, part):
     return dataclasses.replace(store, seen=np.zeros(len(x), dtype=bool))
 
 
-class OfEGNN(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.network = EGNN(1, WIDTH, DEPTH, edge_channels=2)
-
-    def forward(self, x, v, c):
-        edges = torch.stack([c * c.mT, (x[:, :, None] - x[:, None]).square().sum(-1)], -1)
-        return self.network(v.norm(dim=-1, keepdim=True), x, v, edges)[1]
-
-
-class Straight(nn.Module):
-    """x + t v."""
-
-    def __init__(self):
-        super().__init__()
-        self.time = 1.0
-
-    def forward(self, x, v, c):
-        return x + self.time * v
-
-
-class Predicting(Trainable):
-    """Where particles will be, by `network`, after training by squared error; `augmented`: turned at random before."""
-
-    recipe = Recipe(views="plain", optimizer="adamw", weight_decay=0.0, warmup=0.0, schedule="cosine")
-
-    def __init__(self, network, augmented=False):
-        super().__init__()
-        self.network, self.augmented = network, augmented
-
-    def predicted(self, x):
-        positions, velocities, charges = taken_apart(x)
-        return self.network(positions, velocities, charges[..., None])
-
-    def loss(self, v):
-        x, later = v.x, v.given["later"]
-        if self.augmented:
-            g = find("so3").sample(v.index, self.counter)
-            x, later = torch.cat([g.act(x[..., :3]), g.act(x[..., 3:6]), x[..., 6:]], -1), g.act(later)
-        return {"error": (self.predicted(x) - later).square().mean()}
-
-
-def built(kind):
-    return {
-        "fa_gnn": partial(FAGNN, WIDTH, DEPTH, start="positions"),
-        "gnn": partial(FAGNN, WIDTH, DEPTH, framed=False, start="positions"),
-        "egnn": OfEGNN,
-        "straight": Straight,
-    }[kind]()
+NETWORKS = {
+    "fa_gnn": partial(FAGNN, WIDTH, DEPTH, start="positions"),
+    "gnn": partial(FAGNN, WIDTH, DEPTH, framed=False, start="positions"),
+    "egnn": partial(OfEGNN, WIDTH, DEPTH),
+    "straight": Straight,
+}
 
 
 def run(bench, kind, augmented=False, train=True):
     torch.manual_seed(bench.seed)
-    method = Predicting(built(kind), augmented)
-    if kind == "straight":
-        x, v, _ = taken_apart(torch.from_numpy(np.stack([bench.train[i] for i in range(len(bench.train))])))
-        method.network.time = float(((torch.from_numpy(bench.train.columns["later"]) - x) * v).sum() / v.square().sum())
-    elif train:
-        words, began = bench.words, bench.clock()
-        for _ in fit(
-            method, bench.pretraining, as_they_are, steps=words["steps"], batch=words["batch"], recipe=method.recipe, lr=words["lr"], seed=bench.seed,
-            fabric=bench.fabric, threads=bench.threads,
-        ):  # fmt: skip
-            pass
-        bench.seconds += bench.clock() - began
-    return measured(bench, method.eval().to(bench.device))
-
-
-@torch.no_grad()
-def measured(bench, method):
-    view = bench.test.batch(np.arange(len(bench.test))).to(bench.device)
-    x, later = view.x, view.given["later"]
-    g = find("so3").sample(view.index, Counter(0, 0))
-    said = method.predicted(x)
-    turned = method.predicted(torch.cat([g.act(x[..., :3]), g.act(x[..., 3:6]), x[..., 6:]], -1))
-    off = (turned - g.act(said)).flatten(1).norm(dim=1) / (later - x[..., :3]).flatten(1).norm(dim=1).mean()
-    return {"error": (turned - g.act(later)).square().mean((1, 2)).cpu().numpy(), "turned": off.cpu().numpy()}
+    return predict(bench, NETWORKS[kind](), augmented, train)
 
 
 CLAIM = Claim(

@@ -11,32 +11,18 @@ the mean squared error of each turned test system, `turned` how much more a pred
 particles go.
 """
 
-import functools
 from functools import partial
 
-import numpy as np
 import torch
 from torch import nn
 
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
-from manyviews.contracts import Recipe, Trainable
-from manyviews.counters import Counter
-from manyviews.data.nbody import as_they_are, nbody, taken_apart
-from manyviews.groups import so3
-from manyviews.nn.egnn import EGNN
+from manyviews.app.evidence.particles import OfEGNN, Straight, predict, systems
 from manyviews.symmetry.ponita import Ponita
-from manyviews.train.fit import fit
 
 PAIRS = 8  # numbers of either particle whose products weigh the ways between them, over R^3
 SHARED = {"depth": 4, "layer_scale": 0.0}
 MATCHED = {"egnn": 1000, "positions": 1200}  # steps that take as long as those over R^3 x S^2
-simulated = functools.cache(partial(nbody, train=3000, test=2000))
-
-
-def systems(data, part):
-    """The simulated systems, whatever the source was."""
-    made = simulated()
-    return made.select(made.columns["split"] == part)
 
 
 class Oriented(nn.Module):
@@ -63,86 +49,18 @@ class Distances(nn.Module):
         return x + along * v + (weights[..., None] * (x[:, None] - x[:, :, None])).mean(2)
 
 
-class OfEGNN(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.network = EGNN(1, 37, 4, edge_channels=2)
-
-    def forward(self, x, v, c):
-        edges = torch.stack([c * c.mT, (x[:, :, None] - x[:, None]).square().sum(-1)], -1)
-        return self.network(v.norm(dim=-1, keepdim=True), x, v, edges)[1]
-
-
-class Straight(nn.Module):
-    """x + t v."""
-
-    def __init__(self):
-        super().__init__()
-        self.time = 1.0
-
-    def forward(self, x, v, c):
-        return x + self.time * v
-
-
 NETWORKS = {
     "sphere": partial(Oriented, width=32, basis=32),
     "motions": partial(Oriented, width=32, basis=32, space="motions"),
     "positions": partial(Distances, width=34, basis=34),
-    "egnn": OfEGNN,
+    "egnn": partial(OfEGNN, 37, 4),
     "straight": Straight,
 }
 
 
-class Predicting(Trainable):
-    """Where particles will be, by `network`, after training by squared error; `augmented`: on systems turned at random."""
-
-    recipe = Recipe(views="plain", optimizer="adamw", weight_decay=0.0, warmup=0.1, schedule="cosine")
-
-    def __init__(self, network, augmented=False):
-        super().__init__()
-        self.network, self.augmented = network, augmented
-
-    def predicted(self, x):
-        positions, velocities, charges = taken_apart(x)
-        return self.network(positions, velocities, charges[..., None])
-
-    def loss(self, v):
-        x, later = v.x, v.given["later"]
-        if self.augmented:
-            g = so3.sample(v.index, self.counter)
-            x, later = turned(g, x), g.act(later)
-        return {"error": (self.predicted(x) - later).square().mean()}
-
-
-def turned(g, x):
-    return torch.cat([g.act(x[..., :3]), g.act(x[..., 3:6]), x[..., 6:]], -1)
-
-
 def run(bench, kind, train=True):
     torch.manual_seed(bench.seed)
-    method = Predicting(NETWORKS[kind](), augmented=kind in ("sphere", "motions"))
-    if kind == "straight":
-        x, v, _ = taken_apart(torch.from_numpy(np.stack([bench.train[i] for i in range(len(bench.train))])))
-        method.network.time = float(((torch.from_numpy(bench.train.columns["later"]) - x) * v).sum() / v.square().sum())
-    elif train:
-        words, began = bench.words, bench.clock()
-        for _ in fit(
-            method.to(bench.device), bench.pretraining, as_they_are, steps=words["steps"], batch=words["batch"], recipe=method.recipe, lr=words["lr"],
-            seed=bench.seed, fabric=bench.fabric, threads=bench.threads,
-        ):  # fmt: skip
-            pass
-        bench.seconds += bench.clock() - began
-    return measured(bench, method.eval().to(bench.device))
-
-
-@torch.no_grad()
-def measured(bench, method):
-    view = bench.test.batch(np.arange(len(bench.test))).to(bench.device)
-    x, later = view.x, view.given["later"]
-    g = so3.sample(view.index, Counter(0, 0))
-    said, seen = method.predicted(x), method.predicted(turned(g, x))
-    off = (seen - g.act(said)).flatten(1).norm(dim=1) / (later - x[..., :3]).flatten(1).norm(dim=1).mean()
-    return {"error": (seen - g.act(later)).square().mean((1, 2)).cpu().numpy(), "turned": off.cpu().numpy()}
+    return predict(bench, NETWORKS[kind](), augmented=kind in ("sphere", "motions"), train=train)
 
 
 CLAIM = Claim(

@@ -24,7 +24,6 @@ from manyviews.evaluate.features import extract
 from manyviews.evaluate.linear import linear
 from manyviews.evaluate.scores import Labelled
 from manyviews.symmetry.tinvnn import TinvNN
-from manyviews.train.fit import fit
 from manyviews.views.points import Cloud, Jitter, Scale, Turn
 from manyviews.views.policy import Policy
 
@@ -43,13 +42,7 @@ def run(bench, signs=None, turn=UPRIGHT):
     method, recipe = build_method("supervised", network(bench, signs), bench.pretraining)
     recipe = dataclasses.replace(recipe, **{name: words[name] for name in RECIPE if name in words})
     policy = Policy({"v": Cloud(bench.size, (turn, Scale(0.8, 1.25), Jitter(0.01, 0.05)))})
-    began = bench.clock()
-    for _ in fit(
-        method.to(bench.device), bench.pretraining, policy, steps=words["steps"], batch=words["batch"], recipe=recipe, lr=words["lr"], seed=bench.seed,
-        fabric=bench.fabric, threads=bench.threads,
-    ):  # fmt: skip
-        pass
-    bench.seconds += bench.clock() - began
+    bench.fit(method.to(bench.device), recipe, bench.pretraining, policy=policy)
     return measure(bench, method.eval())
 
 

@@ -88,8 +88,8 @@ class Bench:
         method.to(self.device)
         return self.fit(method, dataclasses.replace(recipe, **{name: words[name] for name in RECIPE if name in words}), data, words)
 
-    def fit(self, method: Any, recipe: Recipe, data: Data, words: Mapping[str, Any] | None = None) -> Any:
-        """`method` (any Trainable), trained for the words' steps or epochs."""
+    def fit(self, method: Any, recipe: Recipe, data: Data, words: Mapping[str, Any] | None = None, policy: Callable[..., Any] | None = None) -> Any:
+        """`method` (any Trainable), trained for the words' steps or epochs. policy: its views, where they are not the recipe's."""
         words = words or self.words
         stages = method.stages(data, Tools(self.size, self.device, self.threads)) if isinstance(method, Method) else [Stage("", method, data)]
         began = self.clock()
@@ -98,9 +98,10 @@ class Bench:
         for stage in stages:
             main = stage.trainable is method
             own, lr, count = (recipe, words.get("lr"), steps) if main else (stage.trainable.recipe, None, max(1, round(stage.share * steps)))
+            views = policy or find_policy(own.views, self.size, data.modality)
             for _ in fit(
-                stage.trainable, stage.data, find_policy(own.views, self.size, data.modality), steps=count, batch=batch, recipe=own, lr=lr, seed=self.seed,
-                fabric=self.fabric, threads=self.threads, channels_last=True,
+                stage.trainable, stage.data, views, steps=count, batch=batch, recipe=own, lr=lr, seed=self.seed, fabric=self.fabric, threads=self.threads,
+                channels_last=True,
             ):  # fmt: skip
                 pass
         self.seconds += self.clock() - began
