@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyviews.app.measures import EVALUATORS, PRECISIONS, UNLABELLED, Case, choose
+from manyviews.app.choosing import UNLABELLED, choose
+from manyviews.app.measures import EVALUATORS, PRECISIONS, Case
 from manyviews.app.model import Model, load
 from manyviews.app.options import GIVEN
 from manyviews.app.run import Run

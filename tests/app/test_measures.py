@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from manyviews.app.choosing import able
 from manyviews.app.evaluate import evaluate
-from manyviews.app.measures import able
 from manyviews.app.model import load
 from manyviews.data.opening import open_data
 from manyviews.data.regions import regions
