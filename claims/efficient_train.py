@@ -14,7 +14,6 @@ import torch
 from manyviews.app.building import build_method
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
 from manyviews.evaluate.knn import knn
-from manyviews.train.fit import fit
 from manyviews.views.efficient_train import EFFICIENT_TRAIN, easy_first, rand_augment, side_of, stage_of, weaker
 from manyviews.views.policy import Curriculum
 
@@ -35,17 +34,7 @@ def supervised_with(bench, policy):
     torch.manual_seed(bench.seed)
     method, recipe = build_method("supervised", bench.encoder(), bench.pretraining)
     recipe = dataclasses.replace(recipe, **{name: words[name] for name in ("optimizer", "weight_decay", "warmup", "schedule") if name in words})
-    method.to(bench.device)
-    batch = int(words["batch"])
-    steps = int(words.get("steps") or 0) or round(words["epochs"] * len(bench.pretraining) / batch)
-    began = bench.clock()
-    for _ in fit(
-        method, bench.pretraining, policy, steps=steps, batch=batch, recipe=recipe, lr=words.get("lr"), seed=bench.seed, fabric=bench.fabric,
-        threads=bench.threads, channels_last=True,
-    ):  # fmt: skip
-        pass
-    bench.seconds += bench.clock() - began
-    return answers(bench, method.eval())
+    return answers(bench, bench.fit(method.to(bench.device), recipe, bench.pretraining, policy=policy))
 
 
 def smaller_pictures(bench):

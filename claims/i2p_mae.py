@@ -22,7 +22,6 @@ from manyviews.backbones.building import build_encoder
 from manyviews.backbones.i2p_mae import Frame
 from manyviews.counters import Counter
 from manyviews.data.opening import open_data
-from manyviews.train.fit import fit
 from manyviews.views.finding import find_policy, plain
 
 SIDE = 32  # pixels
@@ -41,19 +40,14 @@ def depth_maps(bench):
 
 def guided(bench):
     """The words' training, guided by a network that learned from depth maps first."""
-    began = bench.clock()
     maps = depth_maps(bench)
     encoder = build_encoder("resnet_nano", 3, SIDE, seed=bench.seed)
     torch.manual_seed(bench.seed)
     method, recipe = build_method("simclr", encoder, maps, temperature=0.2, hidden=512)
     steps = 300 if "epochs" not in bench.words else 20000
     recipe = dataclasses.replace(recipe, optimizer="adamw", weight_decay=1e-4)
-    for _ in fit(
-        method.to(bench.device), maps, find_policy(recipe.views, SIDE), steps=steps, batch=64, recipe=recipe, lr=1e-3, seed=bench.seed,
-        fabric=bench.fabric, threads=bench.threads,
-    ):  # fmt: skip
+    for _ in bench.steps(method.to(bench.device), maps, find_policy(recipe.views, SIDE), recipe, steps=steps, batch=64, lr=1e-3):
         pass
-    bench.seconds += bench.clock() - began
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "guide.safetensors"
         Model(encoder, "resnet_nano", SIDE).save(file)

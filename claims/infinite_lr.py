@@ -18,7 +18,6 @@ import torch
 from manyviews.app.building import build_method
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
 from manyviews.counters import Counter
-from manyviews.train.fit import fit
 from manyviews.train.infinite_lr import CONSTANT, LEAST, plateau_step
 from manyviews.views.finding import find_policy
 from manyviews.views.images import plain
@@ -46,7 +45,7 @@ def one_task_after_another(bench, first, later, warmup_later, share=1.0):
     method, recipe = build_method("mae", bench.encoder(), bench.pretraining, **words["settings"])
     method.to(bench.device)
     recipe = dataclasses.replace(recipe, optimizer=words["optimizer"], weight_decay=words["weight_decay"], final_lr=LEAST) if "lr" in words else recipe
-    errors, plateau, began = [], None, bench.clock()
+    errors, plateau = [], None
     for task in range(TASKS):
         data = bench.pretraining.select(np.isin(labels, (2 * task, 2 * task + 1)))
         own = dataclasses.replace(recipe, schedule=later if task else first, warmup=warmup_later if task else WARMUP)
@@ -54,14 +53,11 @@ def one_task_after_another(bench, first, later, warmup_later, share=1.0):
         lr = share * (words["lr"] if "lr" in words else recipe.lr * words["batch"] / 256)
         if plateau is not None:
             method.load_state_dict(plateau)
-        for step in fit(
-            method, data, find_policy(own.views, bench.size), steps=steps, batch=int(words["batch"]), recipe=own, lr=lr, seed=bench.seed + 1000 * task,
-            fabric=bench.fabric, threads=bench.threads, channels_last=True,
-        ):  # fmt: skip
+        policy = find_policy(own.views, bench.size)
+        for step in bench.steps(method, data, policy, own, steps=steps, batch=int(words["batch"]), lr=lr, more=1000 * task):
             if step.number == plateau_step(own.schedule, steps):
                 plateau = copy.deepcopy(method.state_dict())
         errors.append(first_task_error(bench, method.eval()))
-    bench.seconds += bench.clock() - began
     return {**bench.probes(method.exported), "first_task_error": errors[-1], "forgetting": errors[-1] - errors[0]}
 
 

@@ -22,7 +22,6 @@ from manyviews.app.evidence.arena import some
 from manyviews.app.evidence.bench import RECIPE
 from manyviews.data.opening import located, open_data
 from manyviews.evaluate.linear import linear
-from manyviews.train.fit import fit
 from manyviews.views import images
 from manyviews.views.picture import apply
 from manyviews.views.policy import Policy
@@ -67,16 +66,8 @@ def run(bench, p):
     torch.manual_seed(bench.seed)
     method, recipe = build_method("simclr", network, bench.pretraining, **words["settings"])
     recipe = dataclasses.replace(recipe, **{name: words[name] for name in RECIPE if name in words})
-    batch = int(words.get("batch", 256))
-    steps = int(words.get("steps") or 0) or round(float(words["epochs"]) * len(bench.pretraining) / batch)
-    began = bench.clock()
-    for _ in fit(
-        method.to(bench.device), bench.pretraining, Dropped(images.two(bench.size, changes).roles, p), steps=steps, batch=batch, recipe=recipe,
-        lr=words.get("lr"), seed=bench.seed, fabric=bench.fabric, threads=bench.threads, channels_last=True,
-    ):  # fmt: skip
-        pass
-    bench.seconds += bench.clock() - began
-    return measure(bench, method.eval())
+    policy = Dropped(images.two(bench.size, changes).roles, p)
+    return measure(bench, bench.fit(method.to(bench.device), recipe, bench.pretraining, policy=policy))
 
 
 def measure(bench, method):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manyviews.app.building import build_method
 from manyviews.app.cli import main
 from manyviews.app.evidence import claim as claims
 from manyviews.app.evidence import fingerprints, running, store
@@ -20,6 +21,7 @@ from manyviews.app.evidence.plot import plot
 from manyviews.app.evidence.said import result_table
 from manyviews.app.evidence.verdicts import HOLDS, NO_ARENA, NOT_HERE, UNDECIDED, bootstrap, decide, detectable, interval
 from manyviews.errors import InputError
+from manyviews.views.finding import find_policy
 
 MINE = '''
 """Mine."""
@@ -241,7 +243,47 @@ def test_the_canary_sings_the_same_twice_and_another_song_for_another_temperatur
     again = Bench(bench.arena, bench.words, 0, precision="32-true").canary()
     assert bench.canary() == pytest.approx(again, rel=1e-6)
     other = {**bench.words, "settings": {**bench.words["settings"], "temperature": 0.5}}
-    assert not np.allclose(Bench(bench.arena, other, 0, precision="32-true").canary(), again, rtol=1e-3, atol=1e-5)
+    assert not running.alike(Bench(bench.arena, other, 0, precision="32-true").canary(), again)
+
+
+TRAINED = """method, recipe = build_method("simclr", bench.encoder(), bench.pretraining, hidden=16, out=8)
+        seen = float(bench.features(bench.fit(method, recipe, bench.pretraining, {"steps": 5, "batch": 20}).exported, bench.test).x.abs().mean())
+        return {"seen": seen, """
+OWN = MINE.replace("import numpy", "from manyviews.app.building import build_method\nimport numpy").replace(
+    "def run(bench):\n        return {", f"def run(bench):\n        {TRAINED}"
+)
+
+
+def test_an_arm_with_a_training_of_its_own_has_a_canary_too_and_keeps_its_result_where_only_other_code_changed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mine.py").write_text(OWN)
+    assert running.run_claims(["mine"], seeds=2, jobs=1, quiet=True)
+    mine = store.task(load_claim("mine"), "mine", load_claim("mine").data[0], "small")
+    before = store.read_arm(mine)
+    assert len(before["canary"]) > 10
+    monkeypatch.setattr(store, "of_files", lambda files: "other")
+    assert running.is_stale("mine") and running.refresh(["mine"], quiet=True, jobs=1) == 4 and not running.is_stale("mine")
+    monkeypatch.setattr(store, "of_files", lambda files: "yet another")
+    monkeypatch.setattr(running, "sing", lambda *rest: [1.0])
+    assert running.refresh(["mine"], quiet=True, jobs=1) == 0 and running.is_stale("mine")
+
+
+def test_songs_are_told_apart_by_more_than_rounding() -> None:
+    known = [0.5] * 2 + [0.1] * 18
+    assert running.alike(known, known) and not running.alike(known[:-1], known)
+    assert running.alike([*known[:-2], 0.102, 0.0985], known)  # two of twenty: signs of gradients that are zero but for rounding
+    assert not running.alike([*known[:-5], *[0.1003] * 5], known)
+    assert not running.alike([*known[:-1], 0.11], known)
+
+
+def test_a_brief_bench_sees_some_rows_and_takes_three_small_steps() -> None:
+    words = Arm("simclr", hidden=16, out=8).resolved({**claims.SHORT, "size": 16, "steps": 50, "batch": 32}, "small")
+    bench = Bench(Arena("builtin", rows=96, train=64, test=0), words, seed=0, precision="32-true", brief=True)
+    method, recipe = build_method("simclr", bench.encoder(), bench.pretraining)
+    seen = [step.samples for step in bench.steps(method, bench.pretraining, find_policy("simclr", 16), recipe, steps=50, batch=32)]
+    assert seen == [16, 16, 16] and bench.seconds > 0 and len(bench.test) == 200
+    assert len(bench.heard) == sum(p.requires_grad for p in method.parameters())
 
 
 def test_an_arm_depends_on_the_files_of_its_modality(monkeypatch: pytest.MonkeyPatch) -> None:

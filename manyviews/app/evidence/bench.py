@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyviews.app.building import build_method
-from manyviews.app.evidence.arena import Arena
+from manyviews.app.evidence.arena import Arena, some
 from manyviews.app.options import has_bf16
 from manyviews.app.preparing import Tools
 from manyviews.backbones.building import build_encoder
@@ -24,7 +24,7 @@ from manyviews.evaluate.features import extract
 from manyviews.evaluate.knn import knn
 from manyviews.evaluate.linear import linear
 from manyviews.evaluate.scores import Labelled
-from manyviews.train.fit import fit
+from manyviews.train.fit import Step, fit
 from manyviews.views.finding import find_policy, plain, raw
 
 RECIPE = ("views", "optimizer", "weight_decay", "warmup", "clip", "schedule")  # words that replace a recipe's fields
@@ -59,10 +59,15 @@ class Bench:
     threads: int = 1
     precision: str = ""  # default: bf16 where the hardware has it
     seconds: float = 0.0  # spent in training: of the processor, which other work on the machine does not change, or on the clock where a GPU does the work
+    brief: bool = False  # for a canary: some rows, and no training of more than three small steps
+    heard: list[float] = dataclasses.field(default_factory=list)  # where it is brief: a few numbers of all that was trained and of all features
 
     def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)  # for arms with a training of their own
         self.size = int(self.words["size"])
         self.pretraining, self.train, self.test = self.arena.open(self.size)
+        if self.brief:
+            self.pretraining, self.train, self.test = some(self.pretraining, 2000), some(self.train, 500), some(self.test, 200)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.fabric = Fabric(accelerator=self.device, devices=1, precision=self.precision or ("bf16-mixed" if has_bf16() else "32-true"))  # type: ignore[arg-type]
 
@@ -92,27 +97,37 @@ class Bench:
         """`method` (any Trainable), trained for the words' steps or epochs. policy: its views, where they are not the recipe's."""
         words = words or self.words
         stages = method.stages(data, Tools(self.size, self.device, self.threads)) if isinstance(method, Method) else [Stage("", method, data)]
-        began = self.clock()
         batch = min(int(words.get("batch", 256)), len(data))
         steps = int(words.get("steps") or 0) or round(float(words["epochs"]) * len(data) / batch)
         for stage in stages:
             main = stage.trainable is method
             own, lr, count = (recipe, words.get("lr"), steps) if main else (stage.trainable.recipe, None, max(1, round(stage.share * steps)))
             views = policy or find_policy(own.views, self.size, data.modality)
-            for _ in fit(
-                stage.trainable, stage.data, views, steps=count, batch=batch, recipe=own, lr=lr, seed=self.seed, fabric=self.fabric, threads=self.threads,
-                channels_last=True,
-            ):  # fmt: skip
+            for _ in self.steps(stage.trainable, stage.data, views, own, steps=count, batch=batch, lr=lr):
                 pass
-        self.seconds += self.clock() - began
         return method.eval()
+
+    def steps(
+        self, trainable: Any, data: Data, policy: Callable[..., Any], recipe: Recipe, *, steps: int, batch: int, lr: float | None = None, more: int = 0
+    ) -> Iterator[Step]:
+        """The engine's steps on this bench, for those that have something to do between them; what they do counts as training. more: added to the seed."""
+        if self.brief:
+            steps, batch = min(steps, 3), min(batch, 16)
+        began = self.clock()
+        yield from fit(
+            trainable, data, policy, steps=steps, batch=batch, recipe=recipe, lr=lr, seed=self.seed + more, fabric=self.fabric, threads=self.threads,
+            channels_last=True,
+        )  # fmt: skip
+        self.seconds += self.clock() - began
+        if self.brief:
+            self.heard += sizes(trainable)
 
     def canary(self) -> list[float]:
         """A few numbers that change when the arm's code does what it did not do before: three small steps and the probes after them, in float32."""
         method = self.pretrain(steps=3, batch=16) if self.words["method"] not in ("", "raw") else self.untrained()
         few = [part.select(np.arange(min(len(part), 200))) for part in (self.train, self.test)]
         x = self.features(method.exported, few[1]).x
-        return [float(x.mean()), float(x.std()), *(float(p.detach().abs().double().mean()) for p in method.parameters() if p.requires_grad)]
+        return [float(x.mean()), float(x.std()), *sizes(method)]
 
     # --- measuring --------------------------------------------------------------------------------------------------------------------------
 
@@ -121,6 +136,8 @@ class Bench:
         order = np.array_split(np.arange(len(data)), -(-len(data) // 256))
         x, index = extract(encoder, data.batches(order, self.threads), plain(self.size, data.modality), self.device)
         assert data.labels is not None
+        if self.brief:
+            self.heard += [float(x.mean()), float(x.std())]
         return Labelled(x, torch.from_numpy(data.labels)[index].long(), len(data.classes))
 
     def finetune(self, encoder: Encoder, labels: int = 1000, steps: int = 150) -> np.ndarray:
@@ -148,3 +165,8 @@ class Bench:
             "knn": (knn(known.x, known.y, asked.x) == asked.y).numpy(),
             "linear": (linear(known, seed=self.seed).predict(asked.x) == asked.y).numpy(),
         }
+
+
+def sizes(trained: nn.Module) -> list[float]:
+    """How large the weights are that can be trained, one number each."""
+    return [float(p.detach().abs().double().mean()) for p in trained.parameters() if p.requires_grad]

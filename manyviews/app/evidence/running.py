@@ -65,24 +65,37 @@ def is_stale(name: str) -> bool:
     return result["code"] != claim_code(claim) or bool(missing(claim, result["seeds"], result["budget"]))
 
 
-def refresh(names: Sequence[str], budget: str = "small", quiet: bool = False) -> int:
+def refresh(names: Sequence[str], budget: str = "small", quiet: bool = False, jobs: int = 0) -> int:
     """Of the arms whose code has changed, those that still give the numbers of their canary keep their results; how many did.
 
     A changed file is not always a changed result: a new schedule beside the old ones, a renamed variable. Three small steps tell.
     """
     stale = {one.path: one for name in names for one in wanted(load_claim(name), budget) if read_arm(one)["stale"] and read_arm(one).get("canary")}
     kept = 0
-    with pool_of(1) as pool:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with pool_of(min(workers(jobs), len(stale)) or 1, own=False) as pool:
+        songs = {one.path: pool.submit(sing, one.claim, one.arm, one.arena.title, budget, one.times) for one in stale.values()}
         for one in stale.values():
-            found = pool.submit(sing, one.claim, one.arm, one.arena.title, budget, one.times).result()
-            known = read_arm(one)["canary"]
-            alike = found is not None and len(found) == len(known) and bool(np.allclose(found, known, rtol=1e-3, atol=1e-5))
-            if alike:
+            found, known = songs[one.path].result(), read_arm(one)["canary"]
+            same = found is not None and alike(found, known)
+            if same:
                 keep(one)
                 kept += 1
             if not quiet:
-                print(f"{one.path.name}: {'code changed, numbers did not: kept' if alike else 'gives other numbers now'}", file=sys.stderr)
+                print(f"{one.path.name}: {'code changed, numbers did not: kept' if same else 'gives other numbers now'}", file=sys.stderr)
     return kept
+
+
+def alike(found: Sequence[float], known: Sequence[float]) -> bool:
+    """Whether two songs are one: four numbers of five within a thousandth, all within a twentieth.
+
+    Adam's first steps follow the sign of a gradient, so that a weight whose gradient is zero but for rounding (a bias before a normalisation) goes another
+    way on another processor: up to one number of eight was seen 0.1 to 2 % off, where a tenth more of the rate moves one of three by up to 12 %.
+    """
+    if len(found) != len(known):
+        return False
+    near, far = (np.isclose(found, known, rtol=rtol, atol=1e-5) for rtol in (1e-3, 5e-2))
+    return bool(near.mean() >= 0.8 and far.all())
 
 
 def sing(claim: str, arm: str, arena: str, budget: str, times: float = 1.0) -> list[float] | None:
@@ -92,10 +105,13 @@ def sing(claim: str, arm: str, arena: str, budget: str, times: float = 1.0) -> l
     torch.set_num_threads(1)
     definition = load_claim(claim)
     where = next(a for a in definition.data if a.title == arena)
-    if definition.all_arms()[arm].run is not None:
-        return None
+    run = definition.all_arms()[arm].run
     try:
-        return Bench(where, task(definition, arm, where, budget, times).words, 0, precision="32-true").canary()
+        bench = Bench(where, task(definition, arm, where, budget, times).words, 0, precision="32-true", brief=run is not None)
+        if run is None:
+            return bench.canary()
+        run(bench)
+        return bench.heard or None
     except Exception as error:
         print(f"{claim}: the canary of {arm} died: {error}", file=sys.stderr)
         return None
@@ -110,11 +126,16 @@ class Here(futures.Executor):
         return future
 
 
-def pool_of(jobs: int) -> futures.Executor:
-    """Processes that share nothing, each for one arm; for one job this process."""
+def pool_of(jobs: int, own: bool = True) -> futures.Executor:
+    """Processes that share nothing; for one job this process. own: each arm has one of its own."""
     if jobs == 1:
         return Here()
-    return futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+    return futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1 if own else None)
+
+
+def workers(jobs: int) -> int:
+    """As many as asked for; else as many as there are cores, one where a GPU does the work."""
+    return jobs or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
 
 
 # --- running ----------------------------------------------------------------------------------------------------------------------------------
@@ -126,7 +147,7 @@ def run_claims(names: Sequence[str], seeds: int | None = None, budget: str = "sm
     for claim in claims.values():
         if budget == "full" and not claim.full:
             raise InputError(f"the claim {claim.system} has no full budget")
-    refresh(names, budget, quiet)
+    refresh(names, budget, quiet, jobs)
     began = time.monotonic()
     failures: dict[Any, str] = {}
     for _ in range(2):  # the claims' own arms; then baselines for as long as what they are compared with took
@@ -148,8 +169,7 @@ def work(todo: list[tuple[Task, int]], minutes: float | None, jobs: int, quiet: 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    jobs = jobs or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
-    jobs = min(jobs, len(todo))
+    jobs = min(workers(jobs), len(todo))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     failures: dict[Any, str] = {}
     began = time.monotonic()
