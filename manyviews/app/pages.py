@@ -51,7 +51,8 @@ def result_of(entry: Entry) -> dict[str, Any] | None:
     if result is None:
         claim = load_claim(known)
         return {"system": known, "paper": claim.paper, "question": claim.question, "arms": {}, "comparisons": [], "verdict": "not run yet", "stale": False}
-    return {**result, "stale": is_stale(known)}
+    full = read_result(known, "full")
+    return {**result, "stale": is_stale(known), "full": full and {**full, "stale": is_stale(known, "full")}}
 
 
 def matrix_page() -> str:
@@ -187,7 +188,15 @@ def claim_lines(e: Entry, result: dict[str, Any] | None) -> list[str]:
     lines = [f"The paper says: {result['paper']}", "", f"Asked here: {result['question']}", ""]
     if not result["arms"]:
         return [*lines, f"Not run yet: `manyviews claim {result['system']}`."]
-    lines += [f"**Verdict: {verdict(result)}.**" + (f" {result['why']}" if result.get("why") else ""), "", f"![Every arm's numbers]({e.name}.svg)", ""]
+    lines += measured_lines(result, f"![Every arm's numbers]({e.name}.svg)")
+    if result.get("full"):
+        lines += ["", "### With the paper's schedule", "", *measured_lines(result["full"])]
+    return lines
+
+
+def measured_lines(result: dict[str, Any], drawn: str = "") -> list[str]:
+    """Verdict, numbers and comparisons."""
+    lines = [f"**Verdict: {verdict(result)}.**" + (f" {result['why']}" if result.get("why") else ""), "", *([drawn, ""] if drawn else [])]
     for arena, arms in result["arms"].items():
         measures = list(dict.fromkeys(m for arm in arms.values() for m in arm["measures"]))
         lines += [row(arena, *measures, "seconds of training"), "|" + "---|" * (len(measures) + 2)]

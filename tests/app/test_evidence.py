@@ -155,6 +155,26 @@ def test_another_question_or_other_code_makes_a_result_stale_and_a_comment_does_
     assert running.is_stale("mine")
 
 
+def test_the_papers_schedule_is_another_result_beside_the_small_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="the claim mine has no full budget"):
+        running.run_claims(["mine"], budget="full", jobs=1, quiet=True)
+    small = 'Arm(run=fixed(0.3), short={"steps": 7})'
+    full = MINE.replace("Arm(run=fixed(0.3))", small).replace(
+        "arena_metric=None,", 'arena_metric=None, full={"encoder": "resnet_micro", "size": 16, "epochs": 9},'
+    )
+    (folder / "mine.py").write_text(full)
+    claims.sys.modules.pop("manyviews_claims.mine")
+    running.run_claims(["mine"], seeds=2, jobs=1, quiet=True)
+    before = (folder / "results/mine.json").read_text()
+    assert main(["claim", "mine", "--budget", "full", "--seeds", "2", "--jobs", "1"]) == 0 and "verdict: holds" in capsys.readouterr().out
+    assert (folder / "results/mine.json").read_text() == before
+    result = store.read_result("mine", "full")
+    assert result is not None and result["command"] == "manyviews claim mine --seeds 2 --budget full" and not running.is_stale("mine", "full")
+    words = {b: store.task(load_claim("mine"), "mine", load_claim("mine").data[0], b).words for b in ("small", "full")}
+    assert words["full"] == {"method": "", "encoder": "resnet_micro", "size": 16, "epochs": 9, "settings": {}} and words["small"]["steps"] == 7
+    assert running.prune() == []
+
+
 def test_what_fails_is_told_and_a_claim_that_cannot_run_says_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "mine.py").write_text(MINE.replace('Arena("pictures.npz"', 'Arena("nowhere_to_be_found"'))
     assert running.run_claims(["mine"], jobs=1, quiet=True)

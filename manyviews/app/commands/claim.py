@@ -27,26 +27,29 @@ def run(args: argparse.Namespace) -> None:
 
     if args.seeds is not None and args.seeds < 2:
         raise InputError(f"--seeds {args.seeds}: an interval needs at least 2")
+    budget = args.budget
     chosen = names() if args.all else args.names
     for name in chosen:
         load_claim(name)
-    if args.stale:
-        chosen = [name for name in (chosen or names()) if is_stale(name) or (read_result(name) or {}).get("verdict") == NOT_RUN]  # the data may be there now
+    if args.all and budget == "full":
+        chosen = [name for name in chosen if load_claim(name).full]
+    if args.stale:  # and what could not be run: its data may be there now
+        chosen = [name for name in (chosen or names()) if is_stale(name, budget) or (read_result(name, budget) or {}).get("verdict") == NOT_RUN]
         if not chosen:
             print("no result is stale")
             return
     if not chosen:
         for name in names():
-            result = read_result(name)
-            print(f"{name:24} {'stale: ' if result and is_stale(name) else ''}{result['verdict'] if result else 'not run yet'}")
+            result = read_result(name, budget)
+            print(f"{name:24} {'stale: ' if result and is_stale(name, budget) else ''}{result['verdict'] if result else 'not run yet'}")
         return
     done = True
     if not args.show:
-        done = run_claims(chosen, args.seeds, args.budget, args.minutes, args.jobs)
+        done = run_claims(chosen, args.seeds, budget, args.minutes, args.jobs)
     if args.all:
         prune()
     for name in chosen:
-        result = read_result(name)
+        result = read_result(name, budget)
         print("\n" + result_table(result) if result else f"\n{name}: not finished; run it again to go on")
     if not done:
         raise SystemExit(1)

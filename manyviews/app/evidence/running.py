@@ -54,15 +54,15 @@ def lacking(tasks: Sequence[Task], seeds: int) -> list[tuple[Task, int]]:
     return sorted(found, key=lambda pair: pair[1])  # all arms of a seed before the next one: what is done can be compared
 
 
-def is_stale(name: str) -> bool:
+def is_stale(name: str, budget: str = "small") -> bool:
     """Whether there is no result, or its claim's file, or the code or data description of an arm, has changed since."""
-    result = read_result(name)
+    result = read_result(name, budget)
     if result is None:
         return True
     claim = load_claim(name)
     if result.get("verdict") == NOT_RUN:
         return result["code"] != claim_code(claim)
-    return result["code"] != claim_code(claim) or bool(missing(claim, result["seeds"], result["budget"]))
+    return result["code"] != claim_code(claim) or bool(missing(claim, result["seeds"], budget))
 
 
 def refresh(names: Sequence[str], budget: str = "small", quiet: bool = False, jobs: int = 0) -> int:

@@ -144,19 +144,19 @@ def each(measure: dict[str, Any]) -> np.ndarray | None:
 # --- claims -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def result_path(name: str) -> Path:
-    return results_folder() / f"{name}.json"
+def result_path(name: str, budget: str = "small") -> Path:
+    return results_folder() / (f"{name}.json" if budget == "small" else f"{name}.{budget}.json")
 
 
-def read_result(name: str) -> dict[str, Any] | None:
+def read_result(name: str, budget: str = "small") -> dict[str, Any] | None:
     try:
-        return json.loads(result_path(name).read_text(encoding="utf-8"))
+        return json.loads(result_path(name, budget).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
 
 def write_result(name: str, content: dict[str, Any]) -> None:
-    with atomic(result_path(name)) as temporary:
+    with atomic(result_path(name, content["budget"])) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
