@@ -3,8 +3,9 @@
 Scalbert et al., "Towards Domain-Invariant Self-Supervised Learning with Batch Styles Standardization", ICLR 2024, arXiv:2303.06088: on PACS, DomainNet and
 Camelyon17 SimCLR, SwAV and MSN generalise better to unseen domains with it, and better than with Fourier augmentation of each picture for itself; the
 tables' figures are not quoted, as they were not at hand. The protocol is that of arXiv:2107.06219: three of the four domains of PACS to learn from
-without labels, a linear classifier on a tenth of their labels, all pictures of the fourth to test; `domain` is how well a linear classifier tells the seen
-domains apart, where lower is better. PACS at 64 pixels is seen at 40.
+without labels, a linear classifier on their labels, all pictures of the fourth to test; `domain` is how well a linear classifier tells the seen domains
+apart, where lower is better. PACS at 64 pixels is seen at 32. `unseen` is the mean over classes. The protocol's tenth of the labels, some 240 of 3,000
+rows here, told no arm, nor the raw input, from guesses (0.19 to 0.25 of seven classes, BSS 0.048 below SimCLR), so that all are known.
 """
 
 import dataclasses
@@ -37,8 +38,9 @@ def without_photos(data, part):
 def generalisation(bench, method):
     known, asked = bench.features(method.exported, bench.train), bench.features(method.exported, bench.test)
     _, domain = np.unique(bench.train.columns["domain"], return_inverse=True)
-    rows = right_answers(known, known.y.new_tensor(domain), asked, share=0.1, seed=bench.seed)
-    return {"unseen": rows["unseen domain"].numpy(), "seen": float(rows["seen domains"].mean()), "domain": float(rows["domain"].mean())}
+    rows = right_answers(known, known.y.new_tensor(domain), asked, share=1.0, draws=1, seed=bench.seed)
+    unseen = [float(rows["unseen domain"][asked.y == k].mean()) for k in range(asked.classes)]
+    return {"unseen": sum(unseen) / len(unseen), "seen": float(rows["seen domains"].mean()), "domain": float(rows["domain"].mean())}
 
 
 SHORT = {"temperature": 0.2}
@@ -53,8 +55,8 @@ CLAIM = Claim(
         "simclr": Arm("simclr", views="simclr", short=SHORT),
     },
     data=(
-        Arena("pacs64", test=0, train=3000, name="pacs64 without sketches", prepare=without_sketches),
-        Arena("pacs64", test=0, train=3000, name="pacs64 without photos", prepare=without_photos),
+        Arena("pacs64", test=0, train=0, name="pacs64 without sketches", prepare=without_sketches),
+        Arena("pacs64", test=0, train=0, name="pacs64 without photos", prepare=without_photos),
     ),
     versus=(
         Versus("bss", "simclr", "unseen"),
@@ -62,7 +64,7 @@ CLAIM = Claim(
         Versus("fourier for each picture", "simclr", "unseen"),
         Versus("bss", "simclr", "domain", higher=False, says="Its features tell less of the domain."),
     ),
-    common={"size": 40},
     full={"encoder": "resnet18_small", "size": 64, "epochs": 500, "batch": 256},
     measure=generalisation,
+    arena_metric="seen",
 )

@@ -10,7 +10,6 @@ where both have the same article, as the first word of a text has a token of its
 The encoder of text is a transformer in the arms that have one; in the paper's Figure 2 there are bags of words on both sides.
 """
 
-import dataclasses
 import itertools
 
 import numpy as np
@@ -18,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from manyviews.app.building import changed
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
-from manyviews.app.evidence.bench import RECIPE
 from manyviews.contracts import Method, Recipe
 from manyviews.data.builtin_pairs import sentence
 from manyviews.data.pairs import caption
@@ -54,7 +53,7 @@ def predict_words(bench):
     encoder = bench.encoder()
     torch.manual_seed(bench.seed)
     method = BagOfWords(encoder).to(bench.device)
-    recipe = dataclasses.replace(method.recipe, **{name: bench.words[name] for name in RECIPE if name in bench.words})
+    recipe = changed(method.recipe, bench.words)
     return measure(bench, bench.fit(method, recipe, bench.pretraining))
 
 

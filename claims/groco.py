@@ -17,7 +17,7 @@ CLAIM = Claim(
     arms={
         "groco": Arm("groco", **FRAME),
         "simclr": Arm("simclr", short={"temperature": 0.2}, last_norm=True, last_affine=False, **FRAME),
-        "groco, all negatives": Arm("groco", negatives=63, **FRAME),
+        "groco, all negatives": Arm("groco", negatives=1023, short={"negatives": 63}, **FRAME),
         "groco, gradient everywhere": Arm("groco", stop_gradient=False, **FRAME),
     },
     data=(Arena("cifar10", rows=20000),),

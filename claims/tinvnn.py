@@ -9,15 +9,13 @@ SO(3)/SO(3) is that of "augmented". "PCA" has one frame, of axes as the eigenvec
 in 512 cells) are read by a linear classifier of clouds turned about the vertical.
 """
 
-import dataclasses
 from functools import partial
 
 import numpy as np
 import torch
 
-from manyviews.app.building import build_method
+from manyviews.app.building import build_method, changed
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
-from manyviews.app.evidence.bench import RECIPE
 from manyviews.backbones.pointnet import SmallPointNet
 from manyviews.counters import Counter
 from manyviews.evaluate.features import extract
@@ -40,7 +38,7 @@ def run(bench, signs=None, turn=UPRIGHT):
     words = bench.words
     torch.manual_seed(bench.seed)
     method, recipe = build_method("supervised", network(bench, signs), bench.pretraining)
-    recipe = dataclasses.replace(recipe, **{name: words[name] for name in RECIPE if name in words})
+    recipe = changed(recipe, words)
     policy = Policy({"v": Cloud(bench.size, (turn, Scale(0.8, 1.25), Jitter(0.01, 0.05)))})
     bench.fit(method.to(bench.device), recipe, bench.pretraining, policy=policy)
     return measure(bench, method.eval())

@@ -3,8 +3,9 @@
 Wang, He, Gupta, "Transitive Invariance for Self-supervised Visual Representation Learning", ICCV 2017, arXiv:1708.02901, abstract: detection on PASCAL VOC
 2007, Fast R-CNN, VGG16: 63.2 mAP, where supervised pretraining on ImageNet has 67.3. The paper's own comparison is with context prediction (inter), with
 tracking (intra) and with both as two tasks at once; its figures for these were not at hand.
-These pictures are no videos: a changed view stands for a tracked frame, so that intra edges teach what crops, turns and colours do, and nothing of other
-viewpoints. All arms see as many samples with triplets; those with inter edges predict contexts before, for half as many steps. Heads of 512 and 256.
+Renders of one object in other poses stand for a tracked frame; of photographs of hands, which are of one frame each, a changed view does, so that
+intra edges teach there what crops, turns and colours do. All arms see as many samples with triplets; those with inter edges predict contexts before, for half
+as many steps. Heads of 512 and 256.
 """
 
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
@@ -21,7 +22,10 @@ CLAIM = Claim(
         "intra": Arm("transitive_invariance", edges="intra", short=SHORT),
         "inter": Arm("transitive_invariance", edges="inter", short=SHORT),
     },
-    data=(Arena("clothing_cc0"), Arena("sign_digits")),
+    data=(
+        Arena("renders:kaykit_cc0,views=8,look=3diebench,poses=half_turns,side=32", name="kaykit in 3DIEBench's poses", test=0),
+        Arena("sign_digits"),
+    ),
     versus=(
         Versus("transitive", "both"),
         Versus("transitive", "intra"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from manyviews.app.catalogue import Entry, find_method
 from manyviews.contracts import Encoder, Method, Recipe
 from manyviews.data.dataset import Data
 from manyviews.errors import InputError
+
+CHANGES = ("views", "optimizer", "weight_decay", "warmup", "clip", "schedule")  # options that replace a recipe's fields
 
 
 def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: Any) -> tuple[Method, Recipe]:
@@ -34,3 +38,11 @@ def build_method(entry: Entry | str, encoder: Encoder, data: Data, **settings: A
         filled["columns"] = tuple(data.columns)
     method = definition(encoder, **filled, **settings)
     return method, method.recipe
+
+
+def changed(recipe: Recipe, words: Mapping[str, Any]) -> Recipe:
+    """The recipe with what `words` say of it. A weight decay that is said stays as it is to the end, whatever the method's own does."""
+    changes = {name: words[name] for name in CHANGES if words.get(name) not in (None, "")}
+    if "weight_decay" in changes:
+        changes["final_weight_decay"] = None
+    return dataclasses.replace(recipe, **changes)

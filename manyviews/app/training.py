@@ -19,7 +19,7 @@ from torch import Tensor
 
 from manyviews.app import launch
 from manyviews.app.between import CHECKPOINT, ENCODER, Before, Between
-from manyviews.app.building import build_method
+from manyviews.app.building import build_method, changed
 from manyviews.app.catalogue import find_method
 from manyviews.app.options import Options
 from manyviews.app.preparing import Tools
@@ -101,14 +101,7 @@ def assemble(options: Options, data: Data, quiet: bool = False) -> tuple[Method,
         launch.say(load_weights(encoder, options.weights), quiet)
     torch.manual_seed(options.seed)
     method, recipe = build_method(options.method, encoder, data, **options.settings)
-    changes = {
-        name: getattr(options, name)
-        for name in ("views", "optimizer", "schedule", "weight_decay", "warmup", "clip")
-        if getattr(options, name) not in (None, "")
-    }
-    if "weight_decay" in changes:
-        changes["final_weight_decay"] = None
-    return method, dataclasses.replace(recipe, **changes)
+    return method, changed(recipe, vars(options))
 
 
 @contextlib.contextmanager

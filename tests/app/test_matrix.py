@@ -9,7 +9,7 @@ from manyviews.app.matrix import PARTS, few, tried, written
 from manyviews.data.dataset import Data
 from manyviews.data.kinds import MODALITIES
 
-OTHER_DATA = {"clip": "pairs", "selftask": "graphs"}  # what needs captions, or the nodes of a graph
+OTHER_DATA = {"bimodal_isogclr": "pairs", "clip": "pairs", "selftask": "graphs"}  # what needs captions, or the nodes of a graph
 
 
 @pytest.fixture(scope="module")

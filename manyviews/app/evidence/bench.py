@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from manyviews.app.building import build_method
+from manyviews.app.building import build_method, changed
 from manyviews.app.evidence.arena import Arena, some
 from manyviews.app.options import has_bf16
 from manyviews.app.preparing import Tools
@@ -26,8 +26,6 @@ from manyviews.evaluate.linear import linear
 from manyviews.evaluate.scores import Labelled
 from manyviews.train.fit import Step, fit
 from manyviews.views.finding import find_policy, plain, raw
-
-RECIPE = ("views", "optimizer", "weight_decay", "warmup", "clip", "schedule")  # words that replace a recipe's fields
 
 
 class Untrained(Method):
@@ -91,7 +89,7 @@ class Bench:
         torch.manual_seed(self.seed)
         method, recipe = build_method(words["method"], network, data, **words["settings"])
         method.to(self.device)
-        return self.fit(method, dataclasses.replace(recipe, **{name: words[name] for name in RECIPE if name in words}), data, words)
+        return self.fit(method, changed(recipe, words), data, words)
 
     def fit(self, method: Any, recipe: Recipe, data: Data, words: Mapping[str, Any] | None = None, policy: Callable[..., Any] | None = None) -> Any:
         """`method` (any Trainable), trained for the words' steps or epochs. policy: its views, where they are not the recipe's."""

@@ -62,6 +62,7 @@ class Versus:
     higher: bool = True  # whether more of the metric is better
     margin: float = 0.0
     says: str = ""  # the comparison as a sentence, where the claim has several
+    arena: bool = True  # whether `than` must have learned something (see Claim.arena_metric) for it to be worth a verdict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,7 +42,7 @@ def compare(claim: Claim, versus: Versus, arena: str, tasks: dict[tuple[str, str
 
     floor = None
     metric = versus.metric if claim.arena_metric == "" else claim.arena_metric
-    if metric is not None and versus.than not in ("untrained", "raw input"):
+    if versus.arena and metric is not None and versus.than not in ("untrained", "raw input"):
         untrained = seeds_of(tasks[arena, "untrained"], seeds)
         if all(seed in untrained and metric in untrained[seed]["measures"] for seed in common):
             floor = (float(values(than, metric).mean()), float(values(untrained, metric).mean()))

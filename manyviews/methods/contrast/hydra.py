@@ -28,6 +28,7 @@ class Hydra(Method):
 
     pairs: how the second class is drawn: "arbitrary", that of a random sample of the batch; "identical", the same class, as in SupCon; or "distinct",
     any other class of the data.
+    gates: "learned", or "open": all dimensions for every pair, which is what learning from arbitrary pairs was before.
     temperature: what the gated similarities are divided by before the softmax; above 0.
     label_dim: width of the classes' embeddings, from which gates are made.
     gate_hidden: width of the hidden layer between them and the gates.
@@ -42,6 +43,7 @@ class Hydra(Method):
         hidden: int = 2048,
         out: int = 256,
         pairs: str = "arbitrary",
+        gates: str = "learned",
         temperature: float = 0.1,
         label_dim: int = 512,
         gate_hidden: int = 1024,
@@ -49,6 +51,8 @@ class Hydra(Method):
         super().__init__()
         if pairs not in PAIRS:
             raise InputError(f"pairs {pairs!r}: expected one of {', '.join(PAIRS)}")
+        if gates not in ("learned", "open"):
+            raise InputError(f"gates {gates!r}: expected learned or open")
         if temperature <= 0:
             raise InputError(f"temperature {temperature}: it divides similarities and must be above 0; the paper's is 0.1")
         fewest = 3 if pairs == "distinct" else 2
@@ -56,7 +60,7 @@ class Hydra(Method):
             raise InputError(f"{classes} classes: {pairs} pairs need {fewest} or more, as a pair is told from the classes that are not in it")
         self.encoder = encoder
         self.projector = nn.Sequential(mlp(encoder.dim, hidden, out, last_bias=False), nn.LayerNorm(out))
-        self.gate = Gate(classes, label_dim, gate_hidden, out)
+        self.gate = Gate(classes, label_dim, gate_hidden, out) if gates == "learned" else None
         self.classifier = nn.Linear(encoder.dim, classes)  # only watches: no gradient of it reaches the encoder
         self.classes, self.pairs, self.temperature = classes, pairs, temperature
 
@@ -67,7 +71,7 @@ class Hydra(Method):
         hv, hw = self.encoder(v), self.encoder(w)
         zv, zw = self.projector(hv), self.projector(hw)
         second = torch.cat([self.second_class(label, v.index, role) for role in ("v", "w")])
-        gate = self.gate(label.repeat(2), second)
+        gate = torch.ones_like(second[:, None], dtype=zv.dtype) if self.gate is None else self.gate(label.repeat(2), second)
         guess = self.classifier(torch.cat([hv, hw]).detach()).float()
         with torch.autocast(zv.device.type, enabled=False):
             pairs = self.contrast(zv.float(), zw.float(), gate.float(), label, second)
@@ -95,7 +99,7 @@ class Hydra(Method):
         self,
         zv: Float[Tensor, "batch dim"],
         zw: Float[Tensor, "batch dim"],
-        gate: Float[Tensor, "both dim"],
+        gate: Float[Tensor, "both gates"],
         label: Int[Tensor, "batch"],
         second: Int[Tensor, "both"],
     ) -> Float[Tensor, ""]:

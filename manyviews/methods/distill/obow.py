@@ -29,7 +29,8 @@ class OBoW(Method):
     queue: words of each level's vocabulary, of which a step replaces as many as it has samples. levels: of the encoder's pyramid, from the coarse end.
     sharpness: of the soft assignment to words, 1 / delta: the exponent is the squared distance in units of the running mean of the smallest one, times this
     (the paper's is 10 for ResNet-18). kappa: what the classifier's unit vectors are multiplied by (5 for ResNet-18). expansion: hidden width of the network
-    that makes them, in widths of the encoder. distance_decay: of the running mean of the smallest distance.
+    that makes them, in widths of the encoder. decay: of the teacher, reached from here along half a cosine: final_decay. distance_decay: of the running mean
+    of the smallest distance.
     """
 
     recipe = Recipe(views="obow", optimizer="sgd", lr=0.03, weight_decay=1e-4, warmup=0.05, final_lr=0.001)
@@ -44,6 +45,7 @@ class OBoW(Method):
         kappa: float = 8.0,
         expansion: int = 2,
         decay: float = 0.99,
+        final_decay: float = 1.0,
         distance_decay: float = 0.99,
     ):
         super().__init__()
@@ -63,7 +65,8 @@ class OBoW(Method):
         self.vocabularies = nn.ModuleList(Queue(queue, width) for width in widths)
         self.register_buffer("distance", torch.full((levels,), 0.5))
         self.seen: list[tuple[Tensor, list[Tensor], Tensor]] = []  # of this step: each level's smallest distance and new words, and the words' samples
-        self.sharpness, self.kappa, self.decay, self.distance_decay = sharpness, kappa, decay, distance_decay
+        self.sharpness, self.kappa = sharpness, kappa
+        self.decay, self.final_decay, self.distance_decay = decay, final_decay, distance_decay
 
     def loss(self, clean: View, crops: list[View]) -> Terms:
         targets = self.bags(clean)
@@ -106,7 +109,7 @@ class OBoW(Method):
         return (weights[:, None] @ x)[:, 0]
 
     def after_step(self) -> None:
-        ema_update(self.teacher, self.encoder, cosine(self.decay, 1.0, self.progress))
+        ema_update(self.teacher, self.encoder, cosine(self.decay, self.final_decay, self.progress))
         if self.seen:
             self.distance.lerp_(torch.stack([nearest for nearest, _, _ in self.seen]).mean(0), 1 - self.distance_decay)
         for _, words, index in self.seen:
