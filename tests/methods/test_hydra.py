@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from manyviews.methods.contrast.hydra import PAIRS, Hydra
 from manyviews.nn.distributed import synchronise_batch_norm, world
 
 
-def make(pairs: str = "arbitrary", classes: int = 3, **settings: float) -> Hydra:
+def make(pairs: str = "arbitrary", classes: int = 3, **settings: Any) -> Hydra:
     return Hydra(SmallEncoder(), classes, hidden=10, out=5, pairs=pairs, label_dim=7, gate_hidden=9, **settings)
 
 
@@ -39,6 +40,18 @@ def test_the_loss_is_that_of_the_paper(pairs: str) -> None:
     second = torch.cat([method.second_class(label, v.index, role) for role in ("v", "w")])
     expected = slow(z, method.gate(label.repeat(2), second), label.repeat(2).tolist(), second.tolist(), 0.3)
     assert math.isclose(terms["pairs"].item(), expected, rel_tol=1e-4)
+
+
+def test_open_gates_let_every_dimension_through_and_learn_nothing() -> None:
+    method, (v, w) = make(gates="open", temperature=0.3).eval(), two_views(9)
+    z = torch.cat([method.projector(method.encoder(v)), method.projector(method.encoder(w))])
+    label = v.given["label"]
+    second = torch.cat([method.second_class(label, v.index, role) for role in ("v", "w")])
+    expected = slow(z, torch.ones_like(z), label.repeat(2).tolist(), second.tolist(), 0.3)
+    assert math.isclose(method.loss(v, w)["pairs"].item(), expected, rel_tol=1e-4)
+    assert not [name for name, _ in method.named_parameters() if name.startswith("gate")]
+    with pytest.raises(InputError, match="gates 'shut': expected learned or open"):
+        make(gates="shut")
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -228,6 +228,16 @@ def test_the_teacher_follows_with_a_cosine_from_0_99_to_1() -> None:
             torch.testing.assert_close(new, decay * old + (1 - decay) * online.detach())
 
 
+@pytest.mark.parametrize("progress", [0.0, 0.5, 0.97])
+def test_without_a_slow_teacher_it_is_the_student_to_the_end(progress: float) -> None:
+    method = make(decay=0.0, final_decay=0.0)
+    for p in method.encoder.parameters():
+        p.data.add_(1.0)
+    method.progress = progress
+    method.after_step()
+    assert all(torch.equal(a, b) for a, b in zip(method.teacher.parameters(), method.encoder.parameters(), strict=True))
+
+
 def test_all_micro_batches_of_an_accumulated_step_reach_the_vocabulary() -> None:
     method = make()
     for seed in (1, 2):
