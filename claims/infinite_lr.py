@@ -3,10 +3,11 @@
 Singh et al., "Beyond Cosine Decay: On the Effectiveness of Infinite Learning Rate Schedule for Continual Pre-training", arXiv:2503.02844: in continual
 pretraining of MAE (CIFAR-10 in five tasks of two classes, 400 epochs each; larger streams of pictures and text) it beats repeated cosine decay in
 accuracy of linear probes over all tasks and in forgetting; the tables' figures are not quoted, as they were not at hand.
-Here MAE on the same five tasks of CIFAR-10, in 100 steps each, with a decoder of two blocks. All arms take equally many steps of the same highest rate:
-cosine with a warm-up in each task, infinite (each task goes on from the end of the last constant phase), and constant at the infinite one's constant, a
-quarter of the highest. `linear` and `knn` are asked for all ten classes after the last task; `first_task_error` is MAE's error then on test pictures of
-the first one, and `forgetting` how much it grew since the first task ended.
+Here MAE on the same five tasks of CIFAR-10, in 200 steps each, with a decoder of two blocks. All arms take equally many steps: cosine with a warm-up in each
+task; infinite, whose constant, cool-down and end are those of the authors' final runs, as is its highest rate, 1.8 times the cosine's (each task goes on from
+the end of the last constant phase); and constant at the infinite one's constant. `linear` and `knn` are asked for all ten classes after the last task,
+`first_task` for the two of the first; `first_task_error` is MAE's error then on test pictures of these two, and `forgotten` how many points a linear probe of
+the two lost since the first task ended.
 """
 
 import copy
@@ -18,12 +19,14 @@ import torch
 from manyviews.app.building import build_method
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
 from manyviews.counters import Counter
-from manyviews.train.infinite_lr import CONSTANT, LEAST, plateau_step
+from manyviews.train.infinite_lr import LEAST, plateau_step
 from manyviews.views.finding import find_policy
 from manyviews.views.images import plain
 
 TASKS = 5
 WARMUP = 0.05  # of a task
+CONSTANT, HIGHER = 0.75, 6.8 / 3.8  # of the highest rate, and of the cosine's
+PHASES = f"constant={CONSTANT},least=0.05"
 
 
 def cosine(bench):
@@ -31,11 +34,11 @@ def cosine(bench):
 
 
 def infinite(bench):
-    return one_task_after_another(bench, "infinite_lr", "infinite_lr_next", WARMUP)
+    return one_task_after_another(bench, f"infinite_lr:{PHASES},cooldown=0.5", f"infinite_lr_next:{PHASES}", WARMUP, HIGHER)
 
 
 def constant(bench):
-    return one_task_after_another(bench, "constant", "constant", 0.0, CONSTANT)
+    return one_task_after_another(bench, "constant", "constant", 0.0, CONSTANT * HIGHER)
 
 
 def one_task_after_another(bench, first, later, warmup_later, share=1.0):
@@ -45,7 +48,8 @@ def one_task_after_another(bench, first, later, warmup_later, share=1.0):
     method, recipe = build_method("mae", bench.encoder(), bench.pretraining, **words["settings"])
     method.to(bench.device)
     recipe = dataclasses.replace(recipe, optimizer=words["optimizer"], weight_decay=words["weight_decay"], final_lr=LEAST) if "lr" in words else recipe
-    errors, plateau = [], None
+    known, plateau = [], None
+    two = [part.select(part.labels < 2) for part in (bench.train, bench.test)]
     for task in range(TASKS):
         data = bench.pretraining.select(np.isin(labels, (2 * task, 2 * task + 1)))
         own = dataclasses.replace(recipe, schedule=later if task else first, warmup=warmup_later if task else WARMUP)
@@ -57,8 +61,12 @@ def one_task_after_another(bench, first, later, warmup_later, share=1.0):
         for step in bench.steps(method, data, policy, own, steps=steps, batch=int(words["batch"]), lr=lr, more=1000 * task):
             if step.number == plateau_step(own.schedule, steps):
                 plateau = copy.deepcopy(method.state_dict())
-        errors.append(first_task_error(bench, method.eval()))
-    return {**bench.probes(method.exported), "first_task_error": errors[-1], "forgetting": errors[-1] - errors[0]}
+        if task in (0, TASKS - 1):
+            known.append(bench.probes(method.eval().exported, *two)["linear"])
+    return {
+        **bench.probes(method.exported), "first_task": known[-1], "forgotten": known[0].astype(float) - known[-1],
+        "first_task_error": first_task_error(bench, method),
+    }  # fmt: skip
 
 
 @torch.no_grad()
@@ -85,10 +93,11 @@ CLAIM = Claim(
     data=(Arena("cifar10", rows=20000),),
     versus=(
         Versus("infinite", "repeated cosine", "linear"),
-        Versus("infinite", "repeated cosine", "forgetting", higher=False, says="It forgets less of the first task."),
         Versus("infinite", "repeated cosine", "knn"),
+        Versus("infinite", "repeated cosine", "forgotten", higher=False, arena=False, says="It forgets less of the first task."),
+        Versus("infinite", "repeated cosine", "first_task_error", higher=False, arena=False, says="And restores its pictures better."),
         Versus("infinite", "constant", "linear", says="It is more than a constant rate."),
     ),
-    common={"encoder": "vit_micro", "steps": 500},
+    common={"encoder": "vit_nano", "steps": 1000, "weight_decay": 0.05},
     full={"encoder": "vit_micro", "size": 32, "epochs": 400, "batch": 512},
 )

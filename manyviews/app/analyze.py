@@ -45,7 +45,8 @@ def analyze(
 ) -> Evaluation:
     """What the analysis `name` finds in the last weights of a run, in those it began with, and, where that makes sense, in the raw input.
 
-    data: labelled; by default the run's own. groups: the column that says which group a row belongs to. The result is written to RUN/NAME.json too, but
+    data: labelled; by default the run's own. groups: the column that says which group a row belongs to, by its number (a negative one: not known) or its
+    text; it may be missing only where it is called `group`. The result is written to RUN/NAME.json too, but
     for `save=False`. Raises InputError.
     """
     function = find_analysis(name)
@@ -53,6 +54,8 @@ def analyze(
     data = dataclasses.replace(chosen(run, data), max_bad=max_bad)
     if data.labels is None:
         raise InputError(f"{name} probes features with labels, and {data.describe()} has none; put each class into a folder of its own")
+    if groups != "group" or groups in data.columns:
+        check_groups(data, groups)
     trained, step = last(run, data)
     parts = split(data, seed)
     device, size = "cuda" if torch.cuda.is_available() else "cpu", run.options.size or 32
@@ -74,6 +77,15 @@ def analyze(
     if save:
         found.save(run.path / f"{name}.json")
     return found
+
+
+def check_groups(data: Data, name: str) -> None:
+    """Raises InputError where no column has that name, or it has several numbers a row."""
+    fitting = [word for word, column in data.columns.items() if column.ndim == 1]
+    if name not in fitting:
+        near = difflib.get_close_matches(name, fitting, 1, 0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InputError(f"--groups {name}: {data.describe()} has no such column of groups; {hint}There is {', '.join(fitting) or 'none'}")
 
 
 def analyses() -> list[str]:
@@ -129,6 +141,8 @@ def see(encoder: Callable[[View], Tensor], part: Data, size: int, device: str, g
     assert part.labels is not None
     column = part.columns.get(groups)
     numbers = None if column is None else np.unique(column, return_inverse=True)[1] if column.dtype.kind not in "iu" else column
+    if column is not None and numbers is not None and column.dtype.kind == "f":
+        numbers = np.where(np.isnan(column), -1, numbers)
     return (
         Labelled(x, torch.from_numpy(part.labels)[index].long(), len(part.classes)),
         None if numbers is None else torch.from_numpy(np.ascontiguousarray(numbers))[index].long(),

@@ -46,7 +46,7 @@ class Options:
     warmup: float | int | None = option(None, "share of the training in which the rate rises, 0 to 1 (default: the method's)", 0)
     clip: float | int | None = option(None, "largest norm of the gradient (default: the method's)", 0)
     views: str = option("", "augmentation policy (default: the method's)")
-    schedule: str = option("", "of the learning rate: cosine, constant, infinite_lr, infinite_lr_next, ... (default: the method's)")
+    schedule: str = option("", "of the learning rate: cosine, constant, infinite_lr:constant=0.5,cooldown=0.4, ... (default: the method's)")
     seed: int = option(0, "of weights, order and views; equal seeds give equal runs (default: 0)", 0)
     workers: int | None = option(None, "threads that read ahead, in each process; 0: none (default: the cores)", 0)
     devices: int = option(1, "GPUs, or processes where there is no GPU (default: 1); torchrun and SLURM overrule it", 1)
@@ -136,7 +136,7 @@ def check_values(options: Options) -> list[str]:
     """What is wrong with the options as they stand."""
     import torch
 
-    from manyviews.train.optimizers import NAMES, SCHEDULES
+    from manyviews.train.optimizers import NAMES
 
     problems = []
     for name, field in FIELDS.items():
@@ -150,7 +150,7 @@ def check_values(options: Options) -> list[str]:
     if options.precision == "16-mixed" and not torch.cuda.is_available():
         problems.append("--precision 16: needs a GPU; take 32 or bf16")
     problems += one_of("optimizer", options.optimizer, NAMES) + one_of("strategy", options.strategy, STRATEGIES) + one_of("log", options.log, LOGS)
-    problems += one_of("schedule", options.schedule, SCHEDULES)
+    problems += check_schedule(options.schedule)
     if options.log in LOGS and importlib.util.find_spec(options.log) is None:
         problems.append(f"--log {options.log}: not installed; pip install 'manyviews[{options.log}]'")
     most = devices_here()
@@ -160,6 +160,18 @@ def check_values(options: Options) -> list[str]:
     if options.accumulate >= 1 and options.devices >= 1 and options.batch >= 2 and options.batch % parts:
         problems.append(f"--batch {options.batch}: must be a multiple of {parts} (--accumulate {options.accumulate} times --devices {options.devices})")
     return problems
+
+
+def check_schedule(text: str) -> list[str]:
+    """What is wrong with a schedule's name and parameters."""
+    from manyviews.train.optimizers import find_schedule
+
+    try:
+        if text:
+            find_schedule(text)
+    except InputError as error:
+        return [f"--{problem}" for problem in error.problems]
+    return []
 
 
 def check_encoder(name: str, modality: str = "") -> list[str]:

@@ -171,7 +171,7 @@ def system_page(e: Entry, result: dict[str, Any] | None) -> str:
         needs = f" It needs with every sample: {', '.join(e.given)}." if e.given else ""
         lines += ["    manyviews pretrain PHOTOS --method " + e.name, "", f"Views it takes: {views}.{needs}", ""]
     if e.parameters:
-        lines += ["## Hyperparameters", "", row("name", "default", "meaning"), "|---|---|---|"]
+        lines += ["## Hyperparameters" if e.name in methods() else "## Arguments (Python)", "", row("name", "default", "meaning"), "|---|---|---|"]
         lines += [row(f"`{name}`", f"`{default}`", meaning_of(e, name)) for name, default in e.parameters.items()] + [""]
     if e.recipe:
         fields = recipe_fields()

@@ -209,8 +209,9 @@ def blurred(canvas, sigma):
 
 @compiled
 @no_type_check
-def picture(systems, sizes, classes, several, side, jitter, state):
-    """uint8 (side, side, 3): fractals of `classes` (-1: none), the first one on top; one alone fills the picture, `several` have sizes and places."""
+def picture(systems, sizes, classes, several, least, largest, side, jitter, state):
+    """uint8 (side, side, 3): fractals of `classes` (-1: none), the first one on top; one alone fills the picture, `several` have places and sides, drawn
+    between `least` and `largest` shares of the picture's."""
     canvas = np.empty((side, side, 3))
     background(canvas, state)
     for k in range(len(classes) - 1, -1, -1):
@@ -220,7 +221,7 @@ def picture(systems, sizes, classes, several, side, jitter, state):
         if jitter:
             system = jittered(system, state)
         if several:
-            own = max(1, int(draw(state, 0.15, 0.6) * side))
+            own = max(1, int(draw(state, least, largest) * side))
             top, left = int(draw(state, 0, side)) - own // 2, int(draw(state, 0, side)) - own // 2
             fractal(canvas, system, max(5000, 8 * own**2), own, top, left, False, state)
         else:

@@ -17,6 +17,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import re
 from typing import Any
 
 import numpy as np
@@ -30,10 +31,19 @@ from manyviews.errors import InputError
 
 MAPS = {"svd": (2, 4), "uniform": (2, 7)}  # fewest and most
 FILLED = 0.2  # share of the cells that a uniform system must hit
+SIZES = (0.15, 0.6)  # of several fractals: least and largest share of the picture's side
+EXPECTED = {"jitter": "true or false", "sizes": f"two shares of the side, as in {SIZES[0]}-{SIZES[1]}"}  # where it is not a whole number
 
 
 def fractals(
-    classes: int = 1000, images: int = 1000, side: int = 64, instances: int = 1, sampling: str = "svd", jitter: bool | None = None, seed: int = 0
+    classes: int = 1000,
+    images: int = 1000,
+    side: int = 64,
+    instances: int = 1,
+    sampling: str = "svd",
+    jitter: bool | None = None,
+    seed: int = 0,
+    sizes: tuple[float, float] = (0.15, 0.6),
 ) -> Data:
     """`classes` systems with `images` pictures each, in the order of the classes; nothing is stored, and (seed, row) decides a picture.
 
@@ -41,11 +51,16 @@ def fractals(
     picture; from 2 on it has 1 to `instances` of them, and column `labels` (rows, instances) says of which classes, -1 for none.
     sampling: "svd" draws well-conditioned systems; "uniform" draws all numbers from [-1, 1] until something fills the picture.
     jitter: whether each picture changes its systems a little; None: as in the paper, for one fractal and not for several. seed: of everything.
+    sizes: least and largest side of each of several fractals, as a share of the picture's, above 0 and at most 1; one alone fills the picture.
     """
     least = {"classes": (classes, 2), "images": (images, 1), "side": (side, 8), "instances": (instances, 1), "seed": (seed, 0)}
     problems = [f"fractals: {name}={value}; it must be at least {low}" for name, (value, low) in least.items() if value < low]
     if sampling not in MAPS:
         problems.append(f"fractals: sampling={sampling}; there are {', '.join(MAPS)}")
+    if not 0 < sizes[0] <= sizes[1] <= 1:
+        problems.append(f"fractals: sizes={between(sizes)}; expected shares of the side, 0 < least <= largest <= 1, as in {between(SIZES)}")
+    elif sizes != SIZES and instances == 1:
+        problems.append(f"fractals: sizes={between(sizes)}; one fractal fills the picture; say instances=2 or more")
     if problems:
         raise InputError(*problems)
     rows = torch.arange(classes * images)
@@ -56,29 +71,37 @@ def fractals(
         others = (counter.uniform("class", rows, instances - 1) * classes).int().numpy()
         count = (counter.uniform("count", rows, 1) * instances).int().numpy()  # beside its own
         shown[:, 1:] = np.where(np.arange(instances - 1) < count, others, -1)
-    store = Fractals(Settings(classes, images, side, instances, sampling, instances == 1 if jitter is None else jitter, seed), shown)
+    store = Fractals(Settings(classes, images, side, instances, sampling, instances == 1 if jitter is None else jitter, seed, sizes), shown)
     columns = {"label": shown[:, 0].astype(np.int64), "duplicate_of": np.arange(len(rows))} | ({"labels": shown} if instances > 1 else {})
     return Data(store, decode, "images", columns, [f"fractal_{k:0{len(str(classes - 1))}d}" for k in range(classes)])
 
 
+def between(sizes: tuple[float, float]) -> str:
+    return "-".join(f"{share:g}" for share in sizes)
+
+
 def by_name(text: str) -> Data:
-    """`fractals:1000,images=100,instances=5`: the number of classes and any other argument of `fractals`. Raises InputError."""
+    """`fractals:1000,images=100,instances=5,sizes=0.3-0.8`: the number of classes and any other argument of `fractals`. Raises InputError."""
     arguments = inspect.signature(fractals).parameters
+    offered = [f"{name}={between(SIZES) if name == 'sizes' else p.default}" for name, p in arguments.items()]
     given: dict[str, Any] = {}
     problems = []
     for k, part in enumerate(filter(None, text.split(","))):
         name, equals, value = part.partition("=")
         name, value = (name.strip(), value.strip()) if equals else ("classes", part.strip())
         if name not in arguments or (not equals and k):
-            problems.append(f"fractals: {part!r} is not understood; there are {', '.join(f'{a}={p.default}' for a, p in arguments.items())}")
+            problems.append(f"fractals: {part!r} is not understood; there are {', '.join(offered)}")
         elif name == "sampling":
             given[name] = value
         elif name == "jitter" and value.lower() in ("true", "false"):
             given[name] = value.lower() == "true"
-        elif name != "jitter" and value.isdecimal():
+        elif name == "sizes" and re.fullmatch(r"\d*\.?\d+-\d*\.?\d+", value):
+            low, high = map(float, value.split("-"))
+            given[name] = (low, high)
+        elif name not in EXPECTED and value.isdecimal():
             given[name] = int(value)
         else:
-            problems.append(f"fractals: {name}={value}; expected {'true or false' if name == 'jitter' else 'a whole number'}")
+            problems.append(f"fractals: {name}={value}; expected {EXPECTED.get(name, 'a whole number')}")
     if problems:
         raise InputError(*problems)
     return fractals(**given)
@@ -95,6 +118,7 @@ class Settings:
     sampling: str
     jitter: bool
     seed: int
+    sizes: tuple[float, float] = dataclasses.field(default=SIZES, repr=False)
 
 
 class Fractals:
@@ -112,7 +136,8 @@ class Fractals:
         from manyviews.data import fractal_kernels
 
         s = self.settings
-        return fractal_kernels.picture(self.systems, self.sizes, self.shown[row], s.instances > 1, s.side, s.jitter, self.states[row : row + 1].copy())
+        state = self.states[row : row + 1].copy()
+        return fractal_kernels.picture(self.systems, self.sizes, self.shown[row], s.instances > 1, *s.sizes, s.side, s.jitter, state)
 
     def name(self, row: int) -> str:
         return f"fractal_{row // self.settings.images}/{row % self.settings.images}"
@@ -123,7 +148,8 @@ class Fractals:
         return f"fractals of {s.classes:,} systems ({s.sampling} sampling, seed {s.seed}{several})"
 
     def fingerprint(self) -> str:
-        return hashlib.sha256(f"fractals/1/{self.settings}".encode()).hexdigest()
+        own = "" if self.settings.sizes == SIZES else f"/{self.settings.sizes}"  # so that sets of the usual sizes keep the name they always had
+        return hashlib.sha256(f"fractals/1/{self.settings}{own}".encode()).hexdigest()
 
 
 # --- systems ----------------------------------------------------------------------------------------------------------------------------------

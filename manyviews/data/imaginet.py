@@ -6,8 +6,9 @@ Departs from the paper in nothing known of the data; it reads what is published 
 https://huggingface.co/datasets/delyanboychev/imaginet (imaginet.7z.001 ..., to be unpacked with `7z x imaginet.7z.001`), the annotations in the folder
 `annotations` of https://github.com/delyan-boychev/imaginet, to be put beside the pictures' folders. A line is a picture's path and four numbers: origin,
 content, family of the generator, generator. `open_data("imaginet:FOLDER")`, or the folder itself, takes train_annotations.txt and test_annotations.txt;
-one of the lists by name takes only that (test_all.txt: the compressed and resized test set). Families and generators of real pictures are -1 here,
-where the published numbers give them classes of their own, 4 and 8: nothing made them. The paper's baseline is the method selfcon with second="family".
+one of the lists by name takes only that (test_all.txt: the compressed and resized test set); `imaginet:FOLDER?track=generator` is the second track.
+Families and generators of real pictures are -1 here, where the published numbers give them classes of their own, 4 and 8: nothing made them. The paper's
+baseline is the method selfcon with second="family".
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pyarrow.csv
 
 from manyviews.data.folder import PATHS, Files
 from manyviews.data.labels import split_column, text
+from manyviews.data.locating import one_of
 from manyviews.errors import InputError
 
 ORIGINS = ("real", "synthetic")
@@ -28,6 +30,7 @@ CONTENTS = ("photos", "paintings", "faces", "uncategorized")
 FAMILIES = ("GAN", "Stable Diffusion", "Midjourney", "DALL-E 3")
 GENERATORS = ("ProGAN", "StyleGAN-XL", "StyleGAN3", "Stable Diffusion 2.1", "Stable Diffusion XL 1.0", "Animagine XL", "Midjourney", "DALL-E 3")
 TRACKS = {"origin": ORIGINS, "generator": GENERATORS}
+CHOICES = {"track": one_of(*TRACKS)}
 LARGEST = {"origin": 1, "content": 3, "family": 4, "generator": 8}
 SPLITS = {"train_annotations.txt": "train", "test_annotations.txt": "test"}
 

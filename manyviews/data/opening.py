@@ -7,7 +7,7 @@ import difflib
 import importlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,17 @@ from manyviews.data import arrays, diebench, folder, images, imaginet, lists, pa
 from manyviews.data.dataset import Data, Store
 from manyviews.data.kinds import MODALITIES
 from manyviews.data.labels import text
-from manyviews.data.locating import divided, located
+from manyviews.data.locating import chosen, divided, located
 from manyviews.errors import InputError
 
 Found = tuple[Store, dict[str, np.ndarray], list[str]]
-PUBLISHED = {  # data sets in the layout that their authors publish: is it that, and its reader; NAME:FOLDER, or recognised
+# Data sets in the layout that their authors publish: is it that, and its reader; NAME:FOLDER, or recognised.
+PUBLISHED: dict[str, tuple[Callable[[Path], bool], Callable[..., Found]]] = {
     "pass": (pass_dataset.recognised, pass_dataset.pass_dataset),
     "imaginet": (imaginet.recognised, imaginet.imaginet),
     "3diebench": (diebench.recognised, diebench.diebench),
 }
+CHOICES = {"imaginet": imaginet.CHOICES}  # what NAME:FOLDER?KEY=VALUE may say
 
 
 def open_data(source: Any, modality: str | None = None) -> Data:
@@ -82,12 +84,27 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         return as_images(*torchvision_sets.by_name(name.removeprefix("torchvision:")))
     published, colon, place = name.partition(":")
     if colon and published in PUBLISHED:
-        return as_images(*PUBLISHED[published][1](located(place)))
-    path = located(divided(name)[0])
+        return as_images(*of_publishers(published, place))
+    place, mark, choices = divided(name)
+    path = located(place)
     for other in MODALITIES[1:] if modality is None else ():
         if getattr(of_modality(other), f"looks_like_{other}")(path):
-            return as_modality(f"{path}{''.join(divided(name)[1:])}", other)
+            return as_modality(f"{path}{mark}{choices}", other)
+    if choices:
+        from manyviews.data import stills
+
+        every = stills.every_of(chosen(f"{path}{mark}{choices}", stills.CHOICES)[1])
+        if every is not None:
+            return stills.stills(of_modality("video").open_video(path), every)
     return as_images(*(from_folder(path) if path.is_dir() else from_file(path)))
+
+
+def of_publishers(name: str, source: str) -> Found:
+    """One of PUBLISHED, with what is said behind the question mark of its folder. Raises InputError."""
+    if divided(source)[2] and name not in CHOICES:
+        raise InputError(f"{name}:{text(source)}: nothing can be said behind a question mark here; {', '.join(CHOICES)} has choices")
+    path, choices = chosen(source, CHOICES.get(name, {}))
+    return PUBLISHED[name][1](located(str(path)), **choices)
 
 
 def of_modality(modality: str) -> Any:

@@ -12,7 +12,8 @@ SHARE = 0.2  # of the rows that is held out
 
 
 def split(data: Data, seed: int) -> tuple[Data, Data]:
-    """Training and test rows: the data's own, else a seeded 80/20 split, stratified by label, with exact duplicates on one side.
+    """Training and test rows: the data's own, else a seeded 80/20 split, stratified by label, with exact duplicates on one side, or, where the data has
+    a column `track`, each track.
 
     Both say how it was done in `said`. Rows whose label is not known are left out where others have one. Raises InputError where the labels are all of
     one class, or too few rows are left.
@@ -23,7 +24,8 @@ def split(data: Data, seed: int) -> tuple[Data, Data]:
         two_classes(data)
     train, test, said = own(data) or held_out(data, seed)
     if not (len(train) and len(test)):
-        raise InputError(f"{data.describe()}: cannot be split into training and test rows ({len(train)} + {len(test)}); more samples are needed")
+        more = "samples of more tracks" if "track" in data.columns else "samples"
+        raise InputError(f"{data.describe()}: cannot be split into training and test rows ({len(train)} + {len(test)}); more {more} are needed")
     return data.select(train, said), data.select(test, said)
 
 
@@ -49,10 +51,14 @@ def own(data: Data) -> tuple[np.ndarray, np.ndarray, str] | None:
 
 
 def held_out(data: Data, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
-    """A fifth of each class's rows, drawn by `seed`; exact duplicates go where the first of them goes, and count for its class."""
-    group = data.columns.get("duplicate_of")
-    if group is None:
-        group = derive(data, "duplicates", duplicates).columns["duplicate_of"]
+    """A fifth of each class's rows, drawn by `seed`; those that belong together go where the first of them goes, and count for its class."""
+    track = tracks(data)
+    if track is not None and (track >= 0).all():
+        group = track
+    else:
+        group = data.columns["duplicate_of"] if "duplicate_of" in data.columns else derive(data, "duplicates", duplicates).columns["duplicate_of"]
+        if track is not None:  # tracks are not joined by duplicates, or black frames would join all films
+            group = np.where(track < 0, group, -1 - track)
     _, first, member = np.unique(group, return_index=True, return_inverse=True)
     sizes = np.bincount(member)
     labels = np.zeros(len(data), np.int64) if data.labels is None else data.labels
@@ -69,5 +75,15 @@ def held_out(data: Data, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     rows = test[member]
     copies = len(data) - len(first)
     said = f"{rows.mean():.0%} held out by seed {seed}" + ("" if data.labels is None else ", each class in proportion")
-    said += f", {copies:,} exact duplicate{'s' if copies != 1 else ''} kept on one side" if copies else ", no exact duplicates"
+    if track is not None:
+        said += f", each of {len(np.unique(track[track >= 0])):,} tracks on one side"
+    else:
+        said += f", {copies:,} exact duplicate{'s' if copies != 1 else ''} kept on one side" if copies else ", no exact duplicates"
     return np.flatnonzero(~rows), np.flatnonzero(rows), said
+
+
+def tracks(data: Data) -> np.ndarray | None:
+    """The number of each row's track, 0 and up; -1 where the column `track` is negative or no number. None where no row has one."""
+    column = data.columns.get("track")
+    known = np.zeros(0, bool) if column is None else column >= 0 if column.dtype.kind in "iufb" else np.ones(len(column), bool)
+    return np.where(known, np.unique(column, return_inverse=True)[1], -1) if column is not None and known.any() else None

@@ -10,7 +10,8 @@ the middle of an equal part of the video. Two clips at a chosen interval, of 16 
     seconds, rate = facts(clip)
     v, w = (decode(clip.at(start, frames=16, stride=1 / 15), pixels=112) for start in (1.0, 3.5))
 
-A video that breaks off is used up to there if that is SHARE of it. Rotation noted by the camera is applied.
+A video that breaks off is used up to there if that is SHARE of it. Rotation noted by the camera is applied. Single frames as pictures:
+`manyviews.data.stills`.
 """
 
 from __future__ import annotations
@@ -132,9 +133,14 @@ def open_video(path: Path, frames: int = FRAMES, span: float = 0.0) -> Data:
     """The videos of a folder at any depth, of a list (.txt, .csv, .tsv), or one. Raises InputError.
 
     frames: of a clip. span: seconds in the middle of each video that the frames are spread over; 0: all of it. A path may say both, as in
-    CLIPS?frames=8&span=2.5.
+    CLIPS?frames=8&span=2.5; with CLIPS?pictures=yes&every=2 single frames become pictures (`manyviews.data.stills`).
     """
-    path, said = chosen(path, {"frames": count, "span": number})
+    from manyviews.data import stills  # which reads what is opened here
+
+    path, said = chosen(path, {"frames": count, "span": number, **stills.CHOICES})
+    every = stills.every_of(said)
+    if every is not None:
+        return stills.stills(open_video(path), every)
     frames, span = said.get("frames", frames), said.get("span", span)
     if frames < 1 or span < 0:
         raise InputError(f"frames={frames}, span={span}: expected at least one frame, and seconds of 0 or more")

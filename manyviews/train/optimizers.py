@@ -8,7 +8,6 @@ timm's clipping. Departs from the LARS paper in that the rate multiplies the mom
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ import torch
 from manyviews.contracts import Recipe, Trainable
 from manyviews.errors import InputError
 from manyviews.nn.ema import cosine
-from manyviews.train.infinite_lr import INFINITE
+from manyviews.train.infinite_lr import INFINITE, Schedule, infinite
 
 NAMES = ("adamw", "sgd", "lars", "lamb")
 
@@ -67,16 +66,28 @@ def constant(progress: float, warmup: float = 0.1, final_lr: float = 0.0) -> flo
     return min(1.0, progress / warmup) if warmup else 1.0
 
 
-SCHEDULES: dict[str, Callable[[float, float, float], float]] = {  # (progress, warmup, final_lr) -> share of lr
-    "cosine": half_cosine,
-    "constant": constant,
-    **INFINITE,
-}
+SCHEDULES: dict[str, Schedule] = {"cosine": half_cosine, "constant": constant, **INFINITE}
+
+
+def find_schedule(text: str) -> Schedule:
+    """The schedule of a name, with the parameters behind its colon where it has such: cosine, infinite_lr:constant=0.75,cooldown=0.5.
+
+    Raises InputError with everything that is wrong.
+    """
+    name, colon, _ = text.partition(":")
+    if name in INFINITE:
+        return infinite(text)
+    if name not in SCHEDULES:
+        near = difflib.get_close_matches(name, SCHEDULES, 1, 0.4)
+        raise InputError(f"schedule {text}: not one of {', '.join(SCHEDULES)}" + (f"; the nearest are {near[0]}" if near else ""))
+    if colon:
+        raise InputError(f"schedule {text}: {name} has no parameters; say what it does by warmup and final_lr, or take one of {', '.join(INFINITE)}")
+    return SCHEDULES[name]
 
 
 def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, lr: float, progress: float) -> float:
     """Sets rate and weight decay for this share of the training, by the recipe's schedule. Returns the rate."""
-    rate = lr * SCHEDULES[recipe.schedule](progress, recipe.warmup, recipe.final_lr)
+    rate = lr * find_schedule(recipe.schedule)(progress, recipe.warmup, recipe.final_lr)
     decay = recipe.weight_decay
     if recipe.final_weight_decay is not None:
         decay = cosine(recipe.weight_decay, recipe.final_weight_decay, progress)

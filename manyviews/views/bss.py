@@ -11,6 +11,8 @@ micro-batch has its own. Outside training, where processes do not act together, 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -22,8 +24,9 @@ from manyviews.groups import Picture
 from manyviews.nn.distributed import gather
 from manyviews.views.changes import Centre, Crop, Flip, Rotate
 from manyviews.views.images import simclr
-from manyviews.views.picture import Spec, apply
+from manyviews.views.picture import Spec
 from manyviews.views.policy import Curriculum, Policy
+from manyviews.views.random_field import FieldSpec
 
 GEOMETRIC = (Crop, Centre, Flip, Rotate)
 
@@ -43,13 +46,17 @@ def fourier(size: int, ratio: tuple[float, float] = (0.02, 1.0)) -> Policy:
 
 
 def styled(policy: Policy | Curriculum, ratio: tuple[float, float] = (0.02, 1.0), reference: str = "batch", colour: str = "batch") -> Policy | Curriculum:
-    """Any policy's views with standardised styles. Raises ValueError for one that does more than its specs say: that goes around this one."""
+    """Any policy's views with standardised styles; fields (`views/random_field.py`) warp before the exchange and colour after it.
+
+    Raises ValueError for a policy that does more than its specs say, which goes around this one, and for specs of another kind.
+    """
     if isinstance(policy, Curriculum):
         options = (ratio, reference, colour)
         return StyledCurriculum(lambda progress: styled(policy.at(progress), *options).at(progress), styled(policy.at(1.0), *options))
     if type(policy).__call__ is not Policy.__call__:
-        raise ValueError(f"styles are exchanged between crop and colours, which {type(policy).__name__} does not show; put {type(policy).__name__} around this")
-    return Styled(policy.roles, ratio, reference, colour)
+        kind = type(policy).__name__
+        raise ValueError(f"styles are exchanged between crop and colours, which {kind} does not show; put {kind} around this, where it takes a policy")
+    return Styled(policy.roles, ratio, reference, colour, sampler=policy.sampler, grouped=policy.grouped)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +78,9 @@ class Styled(Policy):
         for name in ("reference", "colour"):
             if getattr(self, name) not in ("batch", "image"):
                 raise ValueError(f"{name} {getattr(self, name)!r}: expected 'batch' or 'image'")
+        strange = ", ".join(sorted({type(s).__name__ for s in self.specs if not isinstance(s, Spec | FieldSpec)}))
+        if strange:
+            raise ValueError(f"styles are exchanged between crop and colours, which views made by {strange} do not show; style a policy such as simclr")
 
     def at(self, progress: float) -> Styled:
         return dataclasses.replace(self, together=True)
@@ -83,14 +93,14 @@ class Styled(Policy):
             for role, spec in self.roles.items()
         }
 
-    def view(self, spec: Spec, samples: View, counter: Counter, role: str) -> View:
+    def view(self, spec: Spec | FieldSpec, samples: View, counter: Counter, role: str) -> View:
         """One view of all samples."""
-        seen = apply(Spec(spec.size, tuple(c for c in spec.changes if isinstance(c, GEOMETRIC))), samples, counter, [role])[0]
+        places, colours = halves(spec)
+        seen = places.apply(samples, counter, [role])[0]
         x, share = self.exchange(seen, counter, role)
         index = torch.zeros_like(seen.index) if self.colour == "batch" else seen.index
-        colours = Spec(spec.size, tuple(c for c in spec.changes if not isinstance(c, GEOMETRIC)))
-        painted = apply(colours, View(x.clamp(0, 1).movedim(1, 3).contiguous(), index), counter, [f"{role}/colour"])[0]
-        g = Picture(seen.g.geometry, painted.g.colour, {**painted.g.lost, "style": share})
+        painted = colours.apply(View(x.clamp(0, 1).movedim(1, 3).contiguous(), index), counter, [f"{role}/colour"])[0]
+        g = Picture(seen.g.geometry, painted.g.colour, {**(painted.g @ seen.g).lost, "style": share})
         return View(painted.x, samples.index, g, samples.given)
 
     def exchange(self, seen: View, counter: Counter, role: str) -> tuple[Float[Tensor, "batch channels side side"], Float[Tensor, "batch"]]:
@@ -122,8 +132,24 @@ class StyledCurriculum(Curriculum):
 
     end: Policy | Curriculum
 
+    @property
+    def sampler(self) -> Callable[[int, Mapping, int, int], Any] | None:
+        return getattr(self.end, "sampler", None)
+
+    @property
+    def grouped(self) -> int:
+        return getattr(self.end, "grouped", 1)
+
     def __call__(self, samples: View, counter: Counter) -> dict[str, View | list[View]]:
         return self.end(samples, counter)
+
+
+def halves(spec: Spec | FieldSpec) -> tuple[Spec | FieldSpec, Spec | FieldSpec]:
+    """What a view shows of a picture, before the exchange, and what then becomes of its colours."""
+    places, colours = (tuple(c for c in spec.changes if isinstance(c, GEOMETRIC) is first) for first in (True, False))
+    if isinstance(spec, FieldSpec):
+        return dataclasses.replace(spec, changes=places, colour=0.0), dataclasses.replace(spec, changes=colours, affine=0.0)
+    return Spec(spec.size, places), Spec(spec.size, colours)
 
 
 def restyle(

@@ -12,7 +12,8 @@ follow the compute, and ++ crops frequencies throughout, where its released code
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,7 @@ from manyviews.views.changes import Blur, Change, Grey, Jitter, Rotate, Shuffle,
 from manyviews.views.images import supervised
 from manyviews.views.picture import Spec
 from manyviews.views.policy import Curriculum, Policy
+from manyviews.views.random_field import FieldSpec
 
 Stages = tuple[tuple[float, float], ...]  # (until this progress, this share of the side)
 EFFICIENT_TRAIN: Stages = ((0.6, 160 / 224), (0.8, 192 / 224), (1.0, 1.0))
@@ -53,14 +55,17 @@ def efficient_train_plus(size: int, magnitude: float = 9.0) -> Curriculum:
 def easy_first(policy: Policy | Curriculum, stages: Stages = EFFICIENT_TRAIN, strength: Callable[[float], float] = lambda progress: progress) -> Curriculum:
     """Any policy's views as a curriculum.
 
-    stages: until which progress which share of the side is shown. strength: of the augmentation, as a share of the policy's, by progress.
+    stages: until which progress which share of the side is shown; ((1.0, 1.0),) shows all of it and lets the augmentation alone grow.
+    strength: of the augmentation, as a share of the policy's, by progress. Raises ValueError for views that cannot be made weaker.
     """
     if not stages or [*stages] != sorted(stages) or stages[-1][0] != 1 or not all(0 < share <= 1 for _, share in stages):
         raise ValueError(f"stages {stages}: expected pairs (until, share of the side), both rising, the last one until 1, shares above 0 and at most 1")
 
     def at(progress: float) -> Policy:
         eased = weaker(policy.at(progress), strength(progress))
-        return LowFrequency(eased.roles, eased, stages[stage_of(progress, stages)][1])
+        return LowFrequency(eased.roles, eased, stages[stage_of(progress, stages)][1], sampler=eased.sampler, grouped=eased.grouped)
+
+    at(1.0)  # what is wrong with the policy is told now and not when a training begins
 
     return EasyFirst(at, policy)
 
@@ -70,6 +75,14 @@ class EasyFirst(Curriculum):
     """The curriculum; `whole` is the policy that it ends with."""
 
     whole: Policy | Curriculum
+
+    @property
+    def sampler(self) -> Callable[[int, Mapping, int, int], Any] | None:
+        return getattr(self.whole, "sampler", None)
+
+    @property
+    def grouped(self) -> int:
+        return getattr(self.whole, "grouped", 1)
 
     def __call__(self, samples: View, counter: Counter) -> dict[str, View | list[View]]:
         return self.whole(samples, counter)
@@ -113,7 +126,9 @@ class LowFrequency(Policy):
 
 
 def side_of(size: int, share: float, largest: int = 0) -> int:
-    """The side of a view that holds this share of the frequencies, in whole patches of the encoder for the `largest` view."""
+    """The side of a view that holds this share of the frequencies, in whole patches of the encoder for the `largest` view; all of them: as it is."""
+    if share >= 1:
+        return size
     largest = max(size, largest)
     step = 16 if largest >= 112 else 8 if largest >= 56 else 4
     return min(size, max(step, round(size * share / step) * step))
@@ -134,12 +149,21 @@ def low_frequencies(x: Float[Tensor, "batch channels height width"], side: int) 
 
 
 def weaker(policy: Policy, strength: float) -> Policy:
-    """The policy with a share `strength` of its augmentation, 0 to 1; crops and flips stay."""
+    """The policy with a share `strength` of its augmentation, 0 to 1; crops and flips stay. Raises ValueError for views of other kinds than pictures'."""
+    strange = ", ".join(sorted({type(s).__name__ for s in policy.specs if not isinstance(s, Spec | FieldSpec)}))
+    if strange:
+        raise ValueError(f"changes of pictures and their fields can be made weaker, and these views are made by {strange}; take a policy such as simclr")
 
-    def of(spec: Spec) -> Spec:
-        return dataclasses.replace(spec, changes=tuple(weakened(change, strength) for change in spec.changes))
+    def of(spec: Spec | FieldSpec) -> Spec | FieldSpec:
+        changes = tuple(weakened(change, strength) for change in spec.changes)
+        if isinstance(spec, FieldSpec):
+            return dataclasses.replace(spec, changes=changes, affine=spec.affine * strength, colour=spec.colour * strength)
+        return dataclasses.replace(spec, changes=changes)
 
-    return dataclasses.replace(policy, roles={role: [of(s) for s in spec] if isinstance(spec, list) else of(spec) for role, spec in policy.roles.items()})
+    roles = {role: [of(s) for s in spec] if isinstance(spec, list) else of(spec) for role, spec in policy.roles.items()}
+    if isinstance(policy, LowFrequency):  # its views are those of the policy inside
+        return dataclasses.replace(policy, roles=roles, policy=weaker(policy.policy, strength))
+    return dataclasses.replace(policy, roles=roles)
 
 
 def weakened(change: Change, strength: float) -> Change:

@@ -7,7 +7,8 @@ in the authors' code, projections are not centred (the threshold makes up for it
 leaves 40 % of the parts as foreground, as the text says (65th percentile in their code). Weights are normalised over the batch of all processes, not of
 each one. The column `quality` judges the pair once, before augmentation, so that training costs nothing more; `Pairs(..., judge)` judges the augmented
 views at each step, as the paper does. Beside Stable unCLIP there is a small autoencoder that is trained on the data at hand, whose latents are noised by
-unCLIP's schedule: pictures from it are blurred, and know nothing that the data does not show.
+unCLIP's schedule. As what it decodes is blurred, a generated picture is the original plus what the noise changes in the decoded one: at level 0 it is the
+original, whose fine detail stays at all others; it is moved within what the autoencoder knows, which is nothing that the data does not show.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import copy
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,6 @@ from manyviews.data.dataset import Data
 from manyviews.errors import InputError
 from manyviews.train.fit import fit
 from manyviews.views import images
-from manyviews.views.picture import apply
 from manyviews.views.policy import Policy
 
 LEVELS = (0, 100, 200, 300, 400)  # of noise, of 1000, from little foreground to much
@@ -128,7 +128,7 @@ class Pairs(Policy):
             raise InputError("these views need a generated picture with every sample, in the column `generated`; manyviews.views.genview makes it")
         given = {name: value for name, value in samples.given.items() if name not in ("generated", "weight")}
         pictures = {"v": samples.x, "w": samples.given["generated"]}
-        v, w = (apply(self.roles[role], View(x, samples.index, samples.g, given), counter, [role])[0] for role, x in pictures.items())  # type: ignore[arg-type]
+        v, w = (self.roles[role].apply(View(x, samples.index, samples.g, given), counter, [role])[0] for role, x in pictures.items())
         quality = given.get("quality") if self.judge is None else self.judge.quality(v, w)
         if quality is not None:
             given["weight"] = (self.sharpness * quality.float()).exp()
@@ -212,6 +212,20 @@ def genview(
     return {"generated": pictures, **found}
 
 
+def summary(columns: Mapping[str, np.ndarray]) -> str:
+    """What pairs with these columns will weigh, under the policies' own sharpness; "" where they were not judged."""
+    if "quality" not in columns:
+        return ""
+    quality = columns["quality"].astype(np.float64)
+    weight = np.exp(Pairs.sharpness * quality)
+    weight /= weight.mean()
+    worth = 1 / np.square(weight).mean()
+    return (
+        f"quality {quality.min():.3f} to {quality.max():.3f}, so that a pair weighs {weight.min():.2f} to {weight.max():.2f} times the mean "
+        f"(standard deviation {weight.std():.3f}); all of them are worth {worth:.0%} of as many equal ones"
+    )
+
+
 def bytes_of(x: Float[Tensor, "batch 3 height width"]) -> UInt8[np.ndarray, "batch height width 3"]:
     return (x.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
@@ -288,11 +302,14 @@ class Autoencoder(Trainable):
         return x if x.shape[2:] == view.x.shape[2:] else F.interpolate(x, view.x.shape[2:], mode="bilinear")
 
     def generate(self, view: View, level: Int[Tensor, "batch"], counter: Counter) -> Float[Tensor, "batch 3 height width"]:
-        """Decoded from noised latents: at level 0 nearly the original, at 1000 what the prior gives."""
-        mean, log = self.encoder(view.x).chunk(2, 1)
-        first, second = (counter.normal(name, view.index, *mean.shape[1:]) for name in ("posterior", "noise"))
+        """The original + decode(noised mean latent) - decode(mean latent), clamped to [0, 1]: at level 0 the original itself.
+
+        The difference is all that noise changes in the decoded picture; what decoding loses, which is the same at every level, cancels.
+        """
+        mean, _ = self.encoder(view.x).chunk(2, 1)
         kept = remaining(level)[:, None, None, None]
-        return self.decode(kept.sqrt() * (mean + (log.clamp(-10, 10) / 2).exp() * first) + (1 - kept).sqrt() * second, view)
+        noised = kept.sqrt() * mean + (1 - kept).sqrt() * counter.normal("noise", view.index, *mean.shape[1:])
+        return (view.x + (self.decode(noised, view) - self.decode(mean, view))).clamp(0, 1)
 
 
 def remaining(level: Int[Tensor, "batch"]) -> Float[Tensor, "batch"]:

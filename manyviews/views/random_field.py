@@ -27,7 +27,7 @@ from manyviews.views.changes import Change, Drawn
 from manyviews.views.composing import LUMA, compose_colour, compose_geometry, hue_turn, term_by_term
 from manyviews.views.images import simclr
 from manyviews.views.picture import Spec, draw, extents, gone
-from manyviews.views.policy import Policy
+from manyviews.views.policy import Curriculum, Policy
 from manyviews.views.resample import CHUNK, FARTHEST, Pictures, bilinear, blur, laid_out, nearer, see, shrinkage, understood
 
 SPREADS = {  # of each parameter at strength 1: its standard deviation
@@ -72,13 +72,23 @@ def random_field_global(size: int) -> Policy:
     return random_field(size, length=math.inf)
 
 
-def with_fields(policy: Policy, affine: float = 1.0, colour: float = 1.0, length: float = 0.25, p: float = 0.5) -> Policy:
-    """Any policy of pictures with fields on top of each of its views."""
+def with_fields(policy: Policy | Curriculum, affine: float = 1.0, colour: float = 1.0, length: float = 0.25, p: float = 0.5) -> Policy:
+    """Any policy of pictures with fields on top of each of its views.
+
+    Raises ValueError for one that does more than its specs say, which goes around this one (`styled(with_fields(simclr(32)))`,
+    `easy_first(...)`, `Pairs(with_fields(simclr(32)).roles)`), and for specs of another kind.
+    """
+    kind = type(policy).__name__
+    if isinstance(policy, Curriculum) or type(policy).__call__ is not Policy.__call__:
+        raise ValueError(f"fields are drawn with a view's other changes, and {kind} makes more of its views than those; put {kind} around this")
+    strange = ", ".join(sorted({type(s).__name__ for s in policy.specs if not isinstance(s, Spec)}))
+    if strange:
+        raise ValueError(f"fields follow the changes of plain pictures, and these views are made by {strange}; take a policy such as simclr")
 
     def of(spec: Spec) -> FieldSpec:
         return FieldSpec(spec.size, spec.changes, affine, colour, length, p)
 
-    return Policy({role: [of(s) for s in spec] if isinstance(spec, list) else of(spec) for role, spec in policy.roles.items()})
+    return dataclasses.replace(policy, roles={role: [of(s) for s in spec] if isinstance(spec, list) else of(spec) for role, spec in policy.roles.items()})
 
 
 @dataclasses.dataclass(frozen=True)

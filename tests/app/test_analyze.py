@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import manyviews as mv
-from manyviews.app.analyze import analyses, analyze, last
+from manyviews.app.analyze import analyses, analyze, last, see
 from manyviews.app.cli import main
 from manyviews.data.opening import open_data
 from manyviews.errors import InputError
+from manyviews.views.finding import raw
 
 
 @pytest.fixture
@@ -48,6 +49,29 @@ def test_where_rows_have_groups_the_worst_of_them_is_measured_too(run: Path, pic
     row = analyze("projection-head", run, data, quiet=True, save=False).scores["trained"]
     assert [m for m in row if m.startswith("DFR")] == ["DFR, worst group, before the head", "DFR, worst group, after the head"]
     assert not (run / "projection_head.json").exists()
+
+
+def test_groups_may_be_any_column_of_a_list_of_files(run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    files = sorted(pictures.rglob("*.png"))
+    for name, values in (("words", ["night", "day", ""]), ("parts", ["0.5", "1.5", ""])):
+        lines = [f"{path},{path.parent.name},{values[k % 3]}" for k, path in enumerate(files)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([f"path,label,{name}", *lines]))
+        assert main(["analyze", "projection_head", str(run), str(tmp_path / f"{name}.csv"), "--groups", name]) == 0
+        assert "DFR, worst group, after the head" in capsys.readouterr().out
+    part = open_data(tmp_path / "parts.csv")
+    _, groups = see(raw("images"), part, 16, "cpu", "parts")
+    assert groups is not None and groups.tolist() == [0, 1, -1] * 12, "an empty cell is no group"
+
+
+def test_groups_that_are_not_there_are_an_error_with_those_that_are(run: Path, pictures: Path, capsys: pytest.CaptureFixture) -> None:
+    data = open_data(pictures)
+    data = data.with_columns(camera=np.arange(len(data)), corners=np.zeros((len(data), 4)))
+    with pytest.raises(InputError, match=r"--groups Camera: .* no such column of groups; did you mean camera\? There is label, camera$"):
+        analyze("projection_head", run, data, groups="Camera")
+    with pytest.raises(InputError, match="--groups corners: "):
+        analyze("projection_head", run, data, groups="corners")
+    assert main(["analyze", "projection_head", str(run), str(pictures), "--groups", "track"]) == 2
+    assert "--groups track" in capsys.readouterr().err
 
 
 def test_from_the_command_line_it_prints_a_table_and_writes_a_file(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -23,7 +23,8 @@ def test_generated_pictures_go_into_a_file_that_pretraining_pairs_with_the_origi
     out = tmp_path / "pairs.npz"
     words = ["derive", "genview", f"{photos}", "--using", "untrained:resnet_micro", "--out", f"{out}", "--set", "generator=autoencoder", "steps=2"]
     assert main(words) == 0
-    assert f"{out}: 12 pictures with generated, foreground, noise, quality" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{out}: 12 pictures with generated, foreground, noise, quality" in said and "so that a pair weighs" in said
     data = open_data(str(out))
     assert len(data) == 12 and data[0].shape == (32, 32, 3) and list(data.classes) == ["cat", "dog"]
     assert data.columns["generated"].shape == (12, 32, 32, 3) and data.columns["generated"].dtype == np.uint8

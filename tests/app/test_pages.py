@@ -46,6 +46,8 @@ def test_the_catalogue_has_a_full_row_for_every_system_and_links_that_exist(writ
 def test_every_system_has_a_page_with_its_sentence_its_paper_and_its_hyperparameters(written, name):
     page, entry = written[f"docs/systems/{name}.md"], systems()[name]
     assert page.startswith("# ") and entry.citation in page and entry.departures in page
+    titles = [line for line in page.splitlines() if line in ("## Hyperparameters", "## Arguments (Python)")]
+    assert titles == (["## Hyperparameters" if name in methods() else "## Arguments (Python)"] if entry.parameters else [])
     for hyperparameter, default in entry.parameters.items():
         assert f"| `{hyperparameter}` | `{default}` |".replace("| `", "| `") in page.replace("\\|", "|")
 

@@ -125,6 +125,35 @@ def test_exact_duplicates_stay_on_one_side() -> None:
         assert "40 exact duplicates kept on one side" in test.said
 
 
+def test_rows_of_one_track_stay_on_one_side_whatever_duplicates_there_are() -> None:
+    track = np.repeat([7, 3, 9, 20, 11, 5], 10)
+    numbers = [0 if k % 10 == 0 else k for k in range(60)]  # all begin with the same picture
+    for seed in range(5):
+        train, test = split(pictures(numbers, [k // 30 for k in range(60)], track=track), seed)
+        assert not {*train.columns["track"]} & {*test.columns["track"]}
+        assert test.labels is not None and np.bincount(test.labels).tolist() == [10, 10], "a track of each class"
+        assert test.said == f"33% held out by seed {seed}, each class in proportion, each of 6 tracks on one side"
+
+
+@pytest.mark.parametrize("nothing", [-1.0, np.nan])
+def test_rows_without_a_track_stay_beside_their_duplicates_alone(nothing: float) -> None:
+    numbers, track = [k // 2 for k in range(40)], np.where(np.arange(40) < 20, np.arange(40) // 10, nothing)
+    for seed in range(10):
+        train, test = split(pictures(numbers, track=track), seed)
+        for side in (train, test):
+            assert all(i ^ 1 in rows(side) for i in rows(side))
+        assert len({*rows(test)} & {*range(10)}) in (0, 10) and "each of 2 tracks" in test.said
+    train, test = split(pictures([*range(25)], track=np.full(25, nothing)), 0)
+    assert (len(train), len(test)) == (20, 5) and "track" not in test.said, "no row has one"
+
+
+def test_tracks_may_have_names_and_too_few_of_them_are_said() -> None:
+    train, test = split(pictures([*range(20)], track=np.repeat(["b", "a"], 10)), 0)
+    assert {*train.columns["track"]} & {*test.columns["track"]} == set() and len(test) == 10
+    with pytest.raises(InputError, match=r"\(20 \+ 0\); more samples of more tracks are needed"):
+        split(pictures([*range(20)], [k // 10 for k in range(20)], track=np.arange(20) // 10), 0)
+
+
 def test_a_duplicate_under_another_label_stays_with_the_first() -> None:
     train, test = split(pictures([0, 0, *range(1, 19)], [0, 1, *[k % 2 for k in range(18)]]), 3)
     assert {0, 1} <= set(rows(train)) or {0, 1} <= set(rows(test))

@@ -290,6 +290,50 @@ def test_a_table_with_only_paths_and_columns_in_another_order(tmp_path: Path) ->
     assert list(open_data(tmp_path / "two.tsv").classes) == ["7"]
 
 
+def listed(tmp_path: Path, lines: str, name: str = "list.csv") -> dict[str, list]:
+    """The columns of a list of a.png, b.png and c.png."""
+    for n in "abc":
+        save(tmp_path / f"{n}.png")
+    (tmp_path / name).write_text(lines)
+    return {name: column.tolist() for name, column in open_data(tmp_path / name).columns.items()}
+
+
+def test_other_columns_come_along_numbers_as_numbers_and_texts_as_codes(tmp_path: Path) -> None:
+    columns = listed(tmp_path, "path,label,Track,hour,Weather\na.png,x,20,9.5,sun\nb.png,y,3,10,rain\nc.png,x,20,-1,sun\n")
+    assert columns == {"label": [0, 1, 0], "track": [20, 3, 20], "hour": [9.5, 10, -1], "Weather": [1, 0, 1]}
+    given = open_data(tmp_path / "list.csv").batch(np.array([2, 0])).given
+    assert given["track"].tolist() == [20, 20] and given["hour"].tolist() == [-1, 9.5], "methods are given them"
+    assert listed(tmp_path, "note\tpath\thm\nb\ta.png\t1e3\na\tb.png\tnan\n", "list.tsv")["note"] == [1, 0]
+
+
+def test_cells_that_are_empty_or_lacking_are_not_known(tmp_path: Path) -> None:
+    columns = listed(tmp_path, "path,whole,signed,part,word,none\na.png,4,-4,0.5,x,\nb.png,,,,,\nc.png\n")
+    assert columns["whole"] == [4, -1, -1] and columns["word"] == [0, -1, -1] and "none" not in columns
+    assert columns["signed"][0] == -4 and columns["part"][0] == 0.5 and np.isnan([columns["signed"][1:], columns["part"][1:]]).all()
+
+
+def test_names_of_columns_that_come_twice_or_are_missing_or_taken_do_no_harm(tmp_path: Path) -> None:
+    columns = listed(tmp_path, ",path,class,category,k,k,weight,neighbours\n0,a.png,x,p,1,7,50,2\n1,b.png,y,q,2,8,60,3\n")
+    assert columns == {"label": [0, 1], "category": [0, 1], "k": [1, 2]}
+    assert "without its columns weight, neighbours: taken" in open_data(tmp_path / "list.csv").describe()
+    assert listed(tmp_path, "a.png,x,train,5\nb.png,y,test,6\n").keys() == {"label", "split"}, "without a first line that names it there is no column"
+
+
+def test_codes_and_numbers_are_the_same_however_long_the_list_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "path,k,word\na.png,1,z\nb.png,2,a\nc.png,3,z\n"
+    whole = listed(tmp_path, lines)
+    monkeypatch.setattr("manyviews.data.lists.CHUNK", 1)
+    assert listed(tmp_path, lines) == whole == {"k": [1, 2, 3], "word": [1, 0, 1]}
+
+
+def test_a_row_with_more_cells_than_columns_is_an_error_that_names_the_line(tmp_path: Path) -> None:
+    assert listed(tmp_path, "path,track\na.png,1,,\nb.png,2\n")["track"] == [1, 2], "commas at the end are no cells"
+    with pytest.raises(InputError, match=r"list\.csv: line 3 has more cells than the first line names columns \(2\).*in quotes"):
+        listed(tmp_path, "path,track\na.png,1\nb, c.png,2\n")
+    with pytest.raises(InputError, match="2 lines, the first of them 2, have more cells"):
+        listed(tmp_path, "path,track\na.png,1,2\nb.png,3,4\n")
+
+
 def test_the_mark_that_some_editors_put_first_is_no_part_of_a_name(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     for content in (b"a.png\n", b"\xef\xbb\xbfa.png\n"):

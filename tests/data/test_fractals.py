@@ -4,13 +4,14 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
 
 from manyviews.data import fractal_kernels as kernels
 from manyviews.data.dataset import Store
-from manyviews.data.fractals import by_name, fractals, orthogonal, searched, singular_values, well_conditioned
+from manyviews.data.fractals import Fractals, by_name, fractals, orthogonal, searched, singular_values, well_conditioned
 from manyviews.data.opening import open_data
 from manyviews.data.splits import split
 from manyviews.errors import InputError
@@ -200,6 +201,90 @@ def test_pictures_of_a_class_share_their_system_and_differ_in_all_else() -> None
     assert len({c.tobytes() for c in canvases}) == 4
 
 
+LINE = np.array([[[0.5, 0, 0.0], [0, 0.1, 0]], [[0.5, 0, 0.5], [0, 0.1, 0]]])
+SQUARE = np.array([[[0.5, 0, x], [0, 0.5, y]] for x in (0.0, 0.5) for y in (0.0, 0.5)])
+
+
+def line_and_square(images: int, **settings: Any) -> Fractals:
+    """A set whose class 0 is a line and whose class 1 is a square."""
+    store: Any = fractals(2, images, side=32, **settings).store
+    store.systems, store.sizes = np.zeros((2, 4, 2, 3)), np.array([2, 4])
+    store.systems[0, :2], store.systems[1] = LINE, SQUARE
+    return store
+
+
+def by_hand(store: Fractals, row: int) -> tuple[np.ndarray, np.ndarray, dict[int, tuple[np.ndarray, int]], bool]:
+    """A picture put together from what is checked above: itself, its background alone, each class's cells alone with its side, and whether it is blurred."""
+    s, state, found = store.settings, store.states[row : row + 1].copy(), {}
+    canvas = np.empty((s.side, s.side, 3))
+    kernels.background(canvas, state)
+    plain = canvas.copy()
+    for k in [int(k) for k in store.shown[row][::-1] if k >= 0]:
+        system = store.systems[k, : store.sizes[k]]
+        system = kernels.jittered(system, state) if s.jitter else system
+        own, top, left, points = s.side, 0, 0, 2 * s.side**2
+        if s.instances > 1:
+            own = int(kernels.draw(state, *s.sizes) * s.side)
+            top, left, points = int(kernels.draw(state, 0, s.side)) - own // 2, int(kernels.draw(state, 0, s.side)) - own // 2, 8 * own**2
+        alone = np.zeros_like(canvas)
+        kernels.fractal(alone, system, max(5000, points), own, top, left, s.instances == 1, state.copy())
+        kernels.fractal(canvas, system, max(5000, points), own, top, left, s.instances == 1, state)
+        found[k] = alone.any(2), own
+    blur = bool(kernels.draw(state, 0, 1) < 0.5)
+    return bytes_of(kernels.blurred(canvas, kernels.draw(state, 0.5, 1.0)) if blur else canvas), bytes_of(plain), found, blur
+
+
+def bytes_of(canvas: np.ndarray) -> np.ndarray:
+    return np.floor(canvas * 255 + 0.5).astype(np.uint8)
+
+
+@pytest.mark.parametrize("settings", [{"jitter": False}, {"jitter": True}, {"instances": 2}, {"instances": 3, "jitter": True, "sizes": (0.4, 1.0)}])
+def test_a_picture_is_its_background_and_the_fractals_of_its_labels_one_on_the_other(settings: dict[str, Any]) -> None:
+    for store in (line_and_square(12, **settings), fractals(3, 8, side=32, **settings).store):
+        assert isinstance(store, Fractals)
+        for row in range(len(store)):
+            np.testing.assert_array_equal(store.raw(row), by_hand(store, row)[0])
+
+
+def test_one_fractal_a_picture_is_that_of_the_label() -> None:
+    store, checked = line_and_square(20, jitter=False), {0: 0, 1: 0}
+    for row in range(40):
+        _, background, found, blur = by_hand(store, row)
+        if not blur:
+            label = row // 20
+            painted = (store.raw(row) != background).any(2)
+            assert list(found) == [label] and (painted & ~found[label][0]).sum() == 0 and painted.sum() >= found[label][0].sum() - 1
+            assert painted.sum() <= 3 * 32 if label == 0 else painted.sum() > 6 * 32, "a line marks up to three rows"
+            checked[label] += 1
+    assert min(checked.values()) >= 5
+
+
+def test_of_two_fractals_both_are_shown_the_first_one_on_top() -> None:
+    store, checked = line_and_square(60, instances=2), 0
+    for row in range(120):
+        _, background, found, blur = by_hand(store, row)
+        if blur or len(found) < 2:
+            continue
+        painted = (store.raw(row) != background).any(2)
+        (line, long), (square, side) = found[0], found[1]
+        assert (painted & ~(line | square)).sum() == 0 and painted.sum() >= (line | square).sum() - 2
+        if line.any() and square.sum() > 4 * side and (square & ~line).any() and (line & ~square).any():
+            checked += 1
+            assert (painted & line & ~square).any() and (painted & square & ~line).any()
+            assert line.sum() <= 3 * long
+    assert checked >= 10
+
+
+def test_the_sides_of_several_fractals_are_between_those_that_were_asked_for() -> None:
+    for sizes, sides in (((0.25, 0.25), {8}), ((0.5, 1.0), set(range(16, 33))), ((0.15, 0.6), set(range(4, 20)))):
+        store = line_and_square(100, instances=2, sizes=sizes)
+        seen = {own for row in range(200) for _, own in by_hand(store, row)[2].values()}
+        assert seen <= sides and len(seen) > 0.8 * len(sides)
+        np.testing.assert_array_equal(store.raw(3), by_hand(store, 3)[0])
+    usual, large = (fractals(2, 100, side=32, instances=2, **given) for given in ({}, {"sizes": (0.9, 1.0)}))
+    assert usual.fingerprint() == fractals(2, 100, side=32, instances=2, sizes=(0.15, 0.6)).fingerprint() != large.fingerprint()
+
+
 def test_several_fractals_have_balanced_labels_of_one_to_as_many_classes() -> None:
     data = fractals(10, 400, side=16, instances=4)
     shown = data.columns["labels"]
@@ -251,6 +336,8 @@ def test_a_name_says_how_many_classes_and_anything_else() -> None:
     s = data.store.settings  # type: ignore[attr-defined]
     assert (s.classes, s.images, s.side, s.instances, s.sampling, s.jitter, s.seed) == (4, 3, 16, 2, "uniform", False, 5)
     assert data[0].shape == (16, 16, 3)
+    for text, sizes in (("sizes=0.3-0.8", (0.3, 0.8)), ("sizes=.5-1", (0.5, 1.0))):
+        assert by_name(f"4,images=2,side=16,instances=2,{text}").store.settings.sizes == sizes  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -260,6 +347,9 @@ def test_a_name_says_how_many_classes_and_anything_else() -> None:
         ("4,5", ["fractals: '5' is not understood; there are classes=1000, images=1000"]),
         ("1,side=4", ["classes=1; it must be at least 2", "side=4; it must be at least 8"]),
         ("4,jitter=2,colour=red", ["jitter=2; expected true or false", "'colour=red' is not understood"]),
+        ("4,sizes=0.5,instances=2", ["sizes=0.5; expected two shares of the side, as in 0.15-0.6"]),
+        ("4,sizes=0.5-0.2,instances=2", ["sizes=0.5-0.2; expected shares of the side, 0 < least <= largest <= 1, as in 0.15-0.6"]),
+        ("4,sizes=0.5-0.8", ["sizes=0.5-0.8; one fractal fills the picture; say instances=2 or more"]),
         ("4,sampling=random", ["sampling=random; there are svd, uniform"]),
     ],
 )

@@ -1,11 +1,13 @@
 """ImagiNet's annotations and folders, in small."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from manyviews.app.cli import main
 from manyviews.data.dataset import Data
 from manyviews.data.imaginet import FAMILIES, GENERATORS
 from manyviews.data.opening import open_data
@@ -73,6 +75,31 @@ def test_the_second_track_names_the_generator(folder: Path) -> None:
     assert [data.classes[k] for k in data.labels if k >= 0] == ["ProGAN", "Stable Diffusion XL 1.0", "Midjourney"]
     with pytest.raises(InputError, match="track 'model'; there are origin, generator"):
         imaginet(folder, track="model")
+
+
+def test_the_track_is_chosen_behind_a_question_mark(folder: Path) -> None:
+    data, first = open_data(f"imaginet:{folder}?track=generator"), open_data(f"imaginet:{folder}?track=origin")
+    assert data.labels is not None and data.labels.tolist() == [-1, 0, -1, 4, 6, -1] and list(data.classes) == list(GENERATORS)
+    assert rows(first) == expected({**TRAIN, **TEST}) and list(first.classes) == ["real", "synthetic"]
+    assert data.fingerprint() != first.fingerprint() == open_data(folder).fingerprint()
+    one = open_data(f"imaginet:{folder / 'annotations' / 'test_annotations.txt'}?track=generator")
+    assert one.labels is not None and one.labels.tolist() == [6, -1]
+
+
+def test_a_choice_that_there_is_not_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="'track=model' after the . of .*: expected origin or generator"):
+        open_data(f"imaginet:{folder}?track=model")
+    with pytest.raises(InputError, match="expected KEY=VALUE with KEY one of track; did you mean track"):
+        open_data(f"imaginet:{folder}?trakc=generator")
+    with pytest.raises(InputError, match="nothing can be said behind a question mark here; imaginet has choices"):
+        open_data(f"pass:{folder}?track=generator")
+
+
+def test_a_run_learns_to_tell_generators_apart_by_a_word_on_the_command_line(folder: Path, tmp_path: Path) -> None:
+    run = ["--method=supervised", "--encoder=resnet_micro", "--size=8", "--batch=2", "--steps=1", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["pretrain", f"imaginet:{folder}?track=generator", *run]) == 0
+    words = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert "track=generator" in json.dumps(words)
 
 
 def test_families_and_generators_have_a_name_for_every_number() -> None:

@@ -1,16 +1,19 @@
 import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import trimesh
 from gloo_pair import Pair
 from small_encoder import PatchEncoder, part, two_views, without_gradient
 
 from manyviews.contracts import View
 from manyviews.counters import Counter
+from manyviews.data.opening import open_data
 from manyviews.errors import InputError
 from manyviews.methods.contrast.transitive_invariance import (
     EDGES,
@@ -74,12 +77,43 @@ def test_a_row_that_is_in_the_batch_twice_is_no_positive_of_the_same_view_of_its
     assert positive.tolist() == [[False, False, True, True]] * 2 + [[True, True, False, False]] * 2 and related.all()
 
 
-def test_an_instance_is_a_track_or_a_column_of_that_name_or_the_row_itself() -> None:
+def test_an_instance_is_a_track_an_instance_an_object_or_the_row_itself() -> None:
     index = torch.tensor([5, 6, 7])
     assert torch.equal(instances({}, index), index)
     assert torch.equal(instances({"track": index * 10, "instance": index}, index), index * 10)
     unknown = instances({"instance": np.array([4, -1, -1])}, np.array([5, 6, 7]))
     assert unknown[0] == 4 and len({*unknown}) == 3 and (unknown[1:] < 0).all()
+    assert torch.equal(instances({"object": index * 10, "view": index}, index), index * 10)
+    gaps = instances({"track": np.array([1.5, np.nan, np.nan])}, np.array([5, 6, 7]))  # as a list of files with empty cells gives it
+    assert gaps[0] == 1.5 and len({*gaps}) == 3 and (gaps[1:] < 0).all()
+    assert instances({"track": torch.tensor([1.5, torch.nan])}, torch.tensor([5, 6])).tolist() == [1.5, -7]
+
+
+def test_views_of_a_rendered_object_are_frames_of_one_and_never_its_negatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANYVIEWS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "meshes").mkdir()
+    for k in range(3):
+        trimesh.creation.box((1, 2 + k, 4)).export(tmp_path / f"meshes/{k}.ply")
+    data = open_data(f"renders:{tmp_path}/meshes,views=4,side=16,samples=1", None)
+    view, obj = data.batch(np.arange(12)), np.arange(12) // 4
+    method = make("intra", margin=1.9, negatives=20)
+    asked: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def seen(z: torch.Tensor, positive: torch.Tensor, related: torch.Tensor) -> dict[str, torch.Tensor]:
+        asked.append((positive, related))
+        return {}
+
+    method.triplets = seen  # type: ignore[method-assign]
+    shown = View(torch.rand(12, 3, 4, 4), view.index, given=view.given)
+    method.loss(shown, shown)
+    ((positive, related),) = asked
+    same = np.equal.outer(np.tile(obj, 2), np.tile(obj, 2))
+    assert np.array_equal(positive.numpy(), same & ~np.eye(24, dtype=bool)), "each view with all others of its object"
+    assert np.array_equal(related.numpy(), same), "what is related is no negative"
+    pairs = obj[make("intra").sampler(12, data.columns, 0, 0).reshape(6, 2)]
+    assert (pairs[:, 0] == pairs[:, 1]).all()
+    near = inter_edges(groups(np.random.default_rng(0), 2, 6), instances(data.columns, np.arange(12)), neighbours=4, cluster_size=6)
+    assert (near >= 0).any() and all(obj[i] != obj[j] for i in range(12) for j in near[i] if j >= 0)
 
 
 # --- triplets ---------------------------------------------------------------------------------------------------------------------------------
@@ -342,6 +376,19 @@ def test_weak_features_are_learned_first_where_neighbours_are_wanted(edges: str,
     assert len(names) == 1 or (stages[0].trainable is method.weak and trained[0] == {"encoder", "head"} and stages[0].share == 0.3)
     assert all(p.grad is None for p in method.parameters())
     assert ("neighbours" in stages[-1].data.columns) == (edges != "intra")
+
+
+def test_neighbours_found_with_tracks_are_cached_apart_from_those_found_without() -> None:
+    method, names = make(cluster_size=6, pretext="none"), []
+
+    class Named(Tools):
+        def derive(self, data: Data, name: str, compute: Any) -> Data:
+            names.append(name)
+            return data
+
+    for columns in ({}, {"object": np.arange(24) // 2}):
+        list(method.stages(Data(24, **columns), Named()))
+    assert names == ["transitive_invariance/10/6/hash", "transitive_invariance/10/6/hash/object"]
 
 
 def test_a_column_of_neighbours_that_the_data_brings_is_used() -> None:

@@ -7,6 +7,7 @@ import torch
 from small_encoder import SmallEncoder
 
 from manyviews.contracts import View
+from manyviews.methods.contrast.moco_v2 import MoCoV2
 from manyviews.methods.contrast.moco_v3 import MoCoV3
 from manyviews.methods.distill.byol import BYOL
 from manyviews.methods.distill.simsiam import SimSiam
@@ -20,7 +21,11 @@ def total(method, weight=None):
     return float(sum(method.loss(v, w).values()))
 
 
-@pytest.mark.parametrize("kind", [BYOL, SimSiam, MoCoV3])
+def moco_v2(encoder, **settings):
+    return MoCoV2(encoder, 100, queue=12, **settings)
+
+
+@pytest.mark.parametrize("kind", [BYOL, SimSiam, moco_v2, MoCoV3])
 def test_equal_weights_change_nothing_and_only_their_proportions_matter(kind):
     torch.manual_seed(0)
     method = kind(SmallEncoder(), hidden=8, out=4)

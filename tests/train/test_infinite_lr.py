@@ -10,30 +10,35 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from manyviews.app.cli import main
+from manyviews.app.options import Options, check_values
 from manyviews.app.pretrain import pretrain
 from manyviews.app.run import read_metrics
+from manyviews.errors import InputError
 from manyviews.train.checkpoint import load_checkpoint
 from manyviews.train.infinite_lr import INFINITE, infinite_lr, infinite_lr_inverse_sqrt, infinite_lr_linear, infinite_lr_next, plateau_step
-from manyviews.train.optimizers import SCHEDULES
+from manyviews.train.optimizers import SCHEDULES, find_schedule
 
 
-def papers(t: int, total: int, task: int, cooldown: str) -> float:
+def papers(
+    t: int, total: int, task: int, cooldown: str, cooldown_ratio: float = 0.3, constant_ratio: float = 0.8, constant_lr: float = 0.25, min_lr: float = 0.01
+) -> float:
     """The rate in iteration t of `total` (a multiple of 20), for a highest rate of 1."""
-    warm, cooled, constant, end = total // 20, total * 3 // 10, total * 8 // 10, total
+    warm, cooled, constant, end = total // 20, round(total * cooldown_ratio), round(total * constant_ratio), total
     if task == 0 and t < warm:
         return t / warm
     if task == 0 and t < cooled:
         done = (t - warm) / (cooled - warm)
         if cooldown == "cosine":
-            return 0.25 + (1 - 0.25) / 2 * (1 + math.cos(math.pi * done))
+            return constant_lr + (1 - constant_lr) / 2 * (1 + math.cos(math.pi * done))
         if cooldown == "linear":
-            return 1 - 0.75 * done
+            return 1 - (1 - constant_lr) * done
         fallen = [1 / math.sqrt(1 + 10 * s) - 1 for s in (done, 1.0)]
-        return 1 + (0.25 - 1) * fallen[0] / fallen[1]
+        return 1 + (constant_lr - 1) * fallen[0] / fallen[1]
     if t <= constant:
-        return 0.25
-    k = math.log(0.25 / 0.01) / (end - constant)
-    return 0.25 * math.exp(-k * (t - constant))
+        return constant_lr
+    k = math.log(constant_lr / min_lr) / (end - constant)
+    return constant_lr * math.exp(-k * (t - constant))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +49,51 @@ def papers(t: int, total: int, task: int, cooldown: str) -> float:
 def test_every_phase_is_the_papers(schedule: Any, task: int, cooldown: str) -> None:
     for t in range(201):
         assert math.isclose(schedule(t / 200), papers(t, 200, task, cooldown), abs_tol=1e-9), t
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "cooldown"),
+    [("infinite_lr", 0, "cosine"), ("infinite_lr_inverse_sqrt", 0, "inverse_sqrt"), ("infinite_lr_linear", 0, "linear"), ("infinite_lr_next", 1, "")],
+)
+@pytest.mark.parametrize("parameters", [(0.5, 0.8, 0.75, 0.05), (0.1, 0.6, 0.5, 0.1)], ids=["authors", "others"])
+def test_phases_are_those_that_are_named_with_the_schedule(name: str, task: int, cooldown: str, parameters: tuple[float, ...]) -> None:
+    words = dict(zip(("cooldown", "plateau", "constant", "least"), parameters, strict=True))
+    schedule = find_schedule(f"{name}:{','.join(f'{key}={value}' for key, value in words.items() if task == 0 or key != 'cooldown')}")
+    for t in range(201):
+        for final_lr in (0.0, 0.001):  # what is named with the schedule is not overruled by a method's recipe
+            assert math.isclose(schedule(t / 200, 0.05, final_lr), papers(t, 200, task, cooldown, *parameters), abs_tol=1e-9), t
+
+
+def test_a_schedule_without_parameters_is_what_it_was() -> None:
+    for name, function in SCHEDULES.items():
+        for text in (name, f"{name}:") if name in INFINITE else (name,):
+            assert all(find_schedule(text)(t / 50, 0.05, 0.001) == function(t / 50, 0.05, 0.001) for t in range(51))
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("infinite", ["schedule infinite: not one of cosine, constant, infinite_lr"]),
+        ("cosine:least=0.1", ["schedule cosine:least=0.1: cosine has no parameters"]),
+        (
+            "infinite_lr:constnt=0.5,least=low",
+            ["'constnt=0.5' is not understood; infinite_lr has cooldown, plateau, constant, least (did you mean constant?)", "least=low; expected a number"],
+        ),
+        ("infinite_lr:constant=0,least=nan,plateau=1.5,cooldown=-1", ["plateau=1.5", "cooldown=-1", "constant=0;", "least=nan"]),
+        ("infinite_lr:constant=0.1,least=0.2", ["least=0.2; a share of the highest rate, above 0 and at most constant (0.1)"]),
+        ("infinite_lr:plateau=0.2", ["cooldown=0.3; the share of the training at which the cool-down ends, from 0 to plateau (0.2)"]),
+        ("infinite_lr_next:cooldown=0.5", ["'cooldown=0.5' is not understood; infinite_lr_next has plateau, constant, least"]),
+        ("infinite_lr:0.5", ["'0.5' is not understood"]),
+    ],
+)
+def test_everything_wrong_with_a_schedule_is_said(text: str, problems: list[str]) -> None:
+    said = check_values(Options(data="builtin", schedule=text))
+    assert len(said) == len(problems) and all(s.startswith(f"--schedule {text}: ") for s in said)
+    assert all(problem in s for problem, s in zip(problems, said, strict=True))
+    with pytest.raises(InputError) as error:
+        find_schedule(text)
+    assert [f"--{problem}" for problem in error.value.problems] == said
+    assert check_values(Options(data="builtin", schedule="infinite_lr_next:plateau=0.2")) == check_values(Options(data="builtin")) == []
 
 
 @pytest.mark.parametrize("name", INFINITE)
@@ -69,6 +119,10 @@ def test_the_plateau_ends_with_the_last_step_of_the_constant_rate(name: str, ste
     rates = [SCHEDULES[name]((number + 0.5) / steps, 0.05, 0.0) for number in range(steps)]
     assert plateau_step(name, steps) == max(number + 1 for number, rate in enumerate(rates) if rate == 0.25)
     assert plateau_step("cosine", steps) == plateau_step("constant", steps) == 0
+    for share in (0.35, 0.55, 0.285, 0.7, 1.0):
+        text = f"{name}:plateau={share},constant=0.5" + ("" if name == "infinite_lr_next" else ",cooldown=0.2")
+        rates = [find_schedule(text)((number + 0.5) / steps, 0.05, 0.0) for number in range(steps)]
+        assert plateau_step(text, steps) == max((number + 1 for number, rate in enumerate(rates) if rate == 0.5), default=1)
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------------------------------
@@ -111,3 +165,14 @@ def test_the_next_task_goes_on_from_there_at_the_constant_rate(first_task: Path,
     pretrain(pictures, out=tmp_path / "still", steps=1, schedule="infinite_lr_next", weights=weights, **{**TINY, "lr": 0.0})
     start, after = load_file(first_task / "plateau.safetensors"), load_file(tmp_path / "still" / "plateau.safetensors")
     assert all(torch.equal(start[name], after[name]) for name in start if "running" not in name and "num_batches" not in name)
+
+
+def test_a_run_takes_its_phases_from_the_command_line_and_keeps_the_end_of_its_own_constant_phase(pictures: Path, tmp_path: Path) -> None:
+    schedule = "infinite_lr:constant=0.5,cooldown=0.2,plateau=0.6,least=0.1"
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name not in ("quiet", "hidden")]
+    run = [*words, "--quiet", "--set", "hidden=16", "--warmup=0", f"--schedule={schedule}", "--steps=10", "--save-every=10", "--probe-every=10"]
+    assert main(["pretrain", str(pictures), "--out", str(tmp_path / "run"), *run]) == 0
+    rates = [row["lr"] for row in read_metrics(tmp_path / "run") if row["step"]]
+    assert rates == pytest.approx([0.01 * find_schedule(schedule)((number + 0.5) / 10, 0.0, 0.0) for number in range(10)])
+    assert rates[2:6] == pytest.approx([0.005] * 4) and rates[9] < 0.0014
+    assert load_checkpoint(tmp_path / "run" / "plateau.ckpt")["step"] == 6

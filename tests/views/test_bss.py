@@ -18,9 +18,12 @@ from manyviews.counters import Counter
 from manyviews.views.bss import Styled, bss, fourier, restyle, styled
 from manyviews.views.changes import Centre
 from manyviews.views.efficient_train import LowFrequency, easy_first
+from manyviews.views.genview import generated
 from manyviews.views.images import dino, mae, simclr
 from manyviews.views.picture import Spec
-from manyviews.views.policy import Policy
+from manyviews.views.policy import Curriculum, Policy
+from manyviews.views.random_field import with_fields
+from manyviews.views.sie import sie
 
 SIZE = 12
 FLAT = {role: Spec(SIZE, (Centre(),)) for role in ("v", "w")}  # nothing but the picture itself
@@ -160,6 +163,44 @@ def test_what_hides_its_crops_goes_around_it() -> None:
         styled(LowFrequency(mae(16).roles, mae(16), 0.5))
     with pytest.raises(ValueError, match="put LowFrequency around this"):
         styled(easy_first(mae(16)))
+
+
+def test_fields_warp_before_the_exchange_and_colour_after_it() -> None:
+    batch = samples(8, 32)
+    fielded = with_fields(Policy({"v": Spec(SIZE, FLAT["v"].changes)}), p=1.0)
+    warped = one(with_fields(Policy(FLAT), colour=0.0, p=1.0)(batch, Counter(2, 1)))
+    found = one(styled(with_fields(Policy(FLAT), colour=0.0, p=1.0), (0.0, 0.0), "image", "image")(batch, Counter(2, 1)))
+    torch.testing.assert_close(found.x - found.x.mean((2, 3), keepdim=True), warped.x - warped.x.mean((2, 3), keepdim=True), rtol=0, atol=1e-5)
+    whole, without = one(styled(fielded)(batch, Counter(2, 1))), one(styled(Policy(FLAT))(batch, Counter(2, 1)))
+    assert float((whole.x - without.x).abs().mean()) > 0.01
+    for name in ("affine_field", "colour_field", "style"):
+        assert bool((whole.g.parameters[name] > 0).all()), name
+    assert len(whole.g.parameters["colour_field"].unique()) == 1 and len(whole.g.parameters["affine_field"].unique()) == 8
+
+
+def test_fields_of_no_strength_leave_styled_views_as_they_are() -> None:
+    batch = samples(6, 32)
+    found, plain = (one(styled(policy)(batch, Counter(0, 2))) for policy in (with_fields(simclr(16), 0.0, 0.0), simclr(16)))
+    torch.testing.assert_close(found.x, plain.x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.g.geometry.matrix, plain.g.geometry.matrix)
+
+
+def test_views_of_another_kind_are_refused_and_not_half_made() -> None:
+    for make in (styled, lambda policy: Styled(policy.roles)):
+        with pytest.raises(ValueError, match="views made by Taken do not show; style a policy such as simclr"):
+            make(sie(32))
+    with pytest.raises(ValueError, match="put Pairs around this, where it takes a policy"):
+        styled(generated(32))
+
+
+def backwards(rows: int, columns: Any, seed: int, epoch: int) -> Any:
+    return range(rows)[::-1]
+
+
+def test_the_order_of_the_rows_stays_that_of_the_policy() -> None:
+    policy = Policy(FLAT, sampler=backwards, grouped=2)
+    for found in (styled(policy), styled(policy).at(0.5), styled(Curriculum(lambda progress: policy)), styled(with_fields(policy))):
+        assert found.sampler is backwards and found.grouped == 2  # type: ignore[union-attr]
 
 
 # --- several processes ------------------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ from manyviews.views.efficient_train import (
 from manyviews.views.images import dino, simclr
 from manyviews.views.picture import Spec
 from manyviews.views.policy import Policy
+from manyviews.views.random_field import random_field, random_field_global
+from manyviews.views.sie import sie
 
 
 def samples(count: int = 5, side: int = 40) -> View:
@@ -138,7 +140,9 @@ def test_a_share_of_the_strength_is_a_smaller_magnitude() -> None:
             assert [*vars(a).values()] == [pytest.approx(value) for value in vars(b).values()]
 
 
-@pytest.mark.parametrize("policy", [simclr(32), rand_augment(32)], ids=["simclr", "rand_augment"])
+@pytest.mark.parametrize(
+    "policy", [simclr(32), rand_augment(32), random_field(32), random_field_global(32)], ids=["simclr", "rand_augment", "random_field", "global"]
+)
 def test_no_strength_leaves_crops_and_flips(policy: Policy) -> None:
     batch = samples(30)
     some = weaker(policy, 0.0)(batch, Counter(2, 0))["v"]
@@ -146,6 +150,50 @@ def test_no_strength_leaves_crops_and_flips(policy: Policy) -> None:
     assert isinstance(some, View) and isinstance(plain, View)
     torch.testing.assert_close(some.x, plain.x, rtol=0, atol=1e-5)
     assert not torch.allclose(policy(batch, Counter(2, 0))["v"].x, plain.x, atol=0.01)  # type: ignore[union-attr]
+
+
+def test_fields_grow_with_the_rest_of_the_augmentation() -> None:
+    policy = random_field(32, 2.0, 0.5, p=1.0)
+    for strength in (0.25, 1.0):
+        half = weaker(policy, strength).specs[0]
+        assert (half.affine, half.colour, half.length, half.p) == (2.0 * strength, 0.5 * strength, 0.25, 1.0)
+        assert half.changes == weaker(simclr(32), strength).specs[0].changes
+    batch, amounts = samples(20), []
+    for progress in (0.1, 0.5, 1.0):
+        view = easy_first(policy, ((1.0, 1.0),)).at(progress)(batch, Counter(0, 0))["v"]
+        assert isinstance(view, View)
+        amounts.append(view.g.parameters["affine_field"])
+    torch.testing.assert_close(amounts[0] * 10, amounts[2])
+    torch.testing.assert_close(amounts[1] * 2, amounts[2])
+
+
+def test_views_that_cannot_be_made_weaker_are_refused_before_training() -> None:
+    with pytest.raises(ValueError, match="these views are made by Taken; take a policy such as simclr"):
+        easy_first(sie(32))
+
+
+def test_the_order_of_the_rows_stays_that_of_the_policy() -> None:
+    def order(rows: int, columns: object, seed: int, epoch: int) -> range:
+        return range(rows)
+
+    curriculum = easy_first(Policy(simclr(16).roles, sampler=order, grouped=2))
+    for found in (curriculum, curriculum.at(0.2)):
+        assert found.sampler is order and found.grouped == 2  # type: ignore[attr-defined]
+
+
+def test_a_curriculum_around_another_eases_what_is_inside() -> None:
+    inner = LowFrequency(rand_augment(32).roles, rand_augment(32), 0.75)
+    batch = samples()
+    found, plain = (only(policy(batch, Counter(0, 3))) for policy in (weaker(inner, 0.0), LowFrequency(inner.roles, weaker(rand_augment(32), 0.0), 0.75)))
+    assert torch.equal(found.x, plain.x) and not torch.equal(found.x, only(inner(batch, Counter(0, 3))).x)
+
+
+@pytest.mark.parametrize("size", [32, 33, 50, 60])
+def test_one_stage_of_everything_is_the_augmentation_alone(size: int) -> None:
+    batch, curriculum = samples(), easy_first(rand_augment(size), ((1.0, 1.0),))
+    for progress in (0.0, 0.4, 1.0):
+        shown, expected = (only(policy(batch, Counter(0, 5))) for policy in (curriculum.at(progress), weaker(rand_augment(size), progress)))
+        assert torch.equal(shown.x, expected.x) and shown.x.shape[-1] == size
 
 
 def test_at_full_magnitude_one_of_turn_colours_and_solarize_acts_on_average() -> None:

@@ -31,6 +31,7 @@ from manyviews.views.genview import (
     genview,
     noise_level,
     remaining,
+    summary,
 )
 
 
@@ -152,6 +153,36 @@ def test_a_judge_weights_the_augmented_views_and_no_column_and_no_judge_weight_n
     torch.testing.assert_close(views["v"].given["weight"], judge.quality(views["v"], views["w"]).exp())
 
 
+@pytest.mark.parametrize(
+    ("views", "name"),
+    [("generated", "simclr"), ("generated_moco", "moco_v2"), ("generated_moco", "simsiam"), ("generated_byol", "byol"), ("generated_moco_v3", "moco_v3")],
+)
+def test_the_method_that_a_policy_is_for_counts_pairs_by_their_quality(views: str, name: str) -> None:
+    other = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), np.uint8)
+    data = pictures(8).with_columns(generated=other)
+    hidden = {} if name == "simclr" else {"hidden": 8}
+    method, _ = build_method(name, build_encoder("resnet_micro", 3, 16, seed=0), data, out=4, **hidden)
+
+    def loss(quality: np.ndarray | None) -> float:
+        samples = (data if quality is None else data.with_columns(quality=quality.astype(np.float32))).batch(np.arange(8))
+        method.counter = Counter(0, 0)
+        return float(sum(term for term in method.loss(**find_policy(views, 16)(samples, Counter(0, 0))).values()))
+
+    alone = [loss(np.where(np.arange(8) == k, 30.0, 0.0)) for k in range(8)]  # a softmax that sees one pair
+    weights = np.linspace(-2, 2, 8)
+    assert loss(np.zeros(8)) == pytest.approx(loss(None), rel=1e-5) == pytest.approx(np.mean(alone), rel=1e-4)
+    assert loss(weights) == pytest.approx(np.average(alone, weights=np.exp(weights)), rel=1e-4)
+    assert abs(loss(weights) - loss(None)) > 1e-4 and np.ptp(alone) > 1e-3
+
+
+def test_the_spread_of_the_weights_is_told_and_how_many_equal_pairs_they_are_worth() -> None:
+    quality = np.log(np.array([1.0, 3.0], np.float32))
+    said = summary({"quality": quality, "generated": np.zeros(2)})
+    assert "quality 0.000 to 1.099, so that a pair weighs 0.50 to 1.50 times the mean (standard deviation 0.500)" in said
+    assert "worth 80% of as many equal ones" in said
+    assert summary({"generated": np.zeros(2)}) == ""
+
+
 # --- pairs ------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -182,13 +213,27 @@ def trained(data: Data, steps: int = 60) -> Autoencoder:
     return model.eval().requires_grad_(False)
 
 
-def test_more_noise_leads_farther_from_the_original_and_none_nearly_to_it() -> None:
+def test_without_noise_the_generated_picture_is_the_original_whatever_the_autoencoder_loses() -> None:
+    model, view = Autoencoder(16).eval().requires_grad_(False), View(torch.rand(6, 3, 16, 16), torch.arange(6))
+    levels = torch.tensor([0, 400, 0, 1000, 0, 100])
+    made = model.generate(view, levels, Counter(0, 0))
+    assert torch.equal(made[::2], view.x[::2]) and bool(((made >= 0) & (made <= 1)).all())
+    assert all(not torch.equal(a, b) for a, b in zip(made[1::2], view.x[1::2], strict=True))
+
+
+def test_what_noise_changes_in_the_decoded_picture_is_added_to_the_original() -> None:
+    model, view = Autoencoder(16).eval().requires_grad_(False), View(0.4 + 0.2 * torch.rand(3, 3, 16, 16), torch.arange(3))
+    mean = model.encoder(view.x)[:, :16]
+    noise, kept = Counter(4, 0).normal("noise", view.index, *mean.shape[1:]), float(remaining(torch.tensor([300])))
+    expected = view.x + model.decoder(kept**0.5 * mean + (1 - kept) ** 0.5 * noise) - model.decoder(mean)
+    torch.testing.assert_close(model.generate(view, torch.full((3,), 300), Counter(4, 0)), expected.clamp(0, 1))
+
+
+def test_more_noise_leads_farther_from_the_original() -> None:
     data = pictures(32)
     model, view = trained(data), images.plain(16)(data.batch(np.arange(32)), Counter(0, 0))["v"]
     error = [float((model.generate(view, torch.full((32,), level), Counter(0, 0)) - view.x).square().mean()) for level in (0, 400, 1000)]
-    unrelated = float((view.x.roll(1, 0) - view.x).square().mean())
-    assert error[0] < error[1] < error[2]
-    assert error[0] < unrelated / 3
+    assert error[0] == 0 < error[1] < error[2]
 
 
 def test_the_schedule_goes_from_all_signal_to_none_as_unclips_does() -> None:

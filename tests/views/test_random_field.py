@@ -12,12 +12,17 @@ from torch import Tensor
 from manyviews.contracts import View
 from manyviews.counters import Counter
 from manyviews.groups import Affine
+from manyviews.views.bss import bss, styled
 from manyviews.views.changes import Blur, Centre, Crop, Flip, Grey, Jitter, Solarize
 from manyviews.views.composing import LUMA
+from manyviews.views.efficient_train import easy_first
 from manyviews.views.finding import find_policy
+from manyviews.views.genview import Pairs, generated
 from manyviews.views.images import dino, simclr
 from manyviews.views.picture import Spec
+from manyviews.views.policy import Curriculum, Policy
 from manyviews.views.random_field import SPREADS, FieldSpec, basis, colour_matrices, random_field, sources, synthesised, with_fields
+from manyviews.views.sie import sie
 
 SIZE = 16
 
@@ -192,3 +197,39 @@ def test_it_goes_around_any_policy_and_is_found_by_name() -> None:
 def test_what_cannot_be_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} .*expected"):
         random_field(SIZE, **wrong)
+
+
+@pytest.mark.parametrize("policy", [bss(32), generated(32), easy_first(simclr(32)), easy_first(simclr(32)).at(0.5), Curriculum(lambda progress: simclr(32))])
+def test_what_makes_more_of_its_views_than_their_changes_goes_around_the_fields(policy: Any) -> None:
+    with pytest.raises(ValueError, match=f"put {type(policy).__name__} around this"):
+        with_fields(policy)
+
+
+@pytest.mark.parametrize("policy", [sie(32), random_field(32)], ids=["sie", "random_field"])
+def test_views_of_another_kind_are_refused_and_not_half_made(policy: Policy) -> None:
+    with pytest.raises(ValueError, match=f"these views are made by {type(policy.specs[0]).__name__}; take a policy such as simclr"):
+        with_fields(policy)
+
+
+def test_fields_are_on_both_pictures_of_a_generated_pair() -> None:
+    batch, other = samples(4, 32), samples(4, 40)
+    given = {"generated": other.x}
+    views, counter = Pairs(with_fields(simclr(16), p=1.0).roles)(View(batch.x, batch.index, None, given), Counter(0, 1)), Counter(0, 1)
+    for role, x in (("v", batch.x), ("w", other.x)):
+        alone = with_fields(simclr(16), p=1.0)(View(x, batch.index), counter)[role]
+        assert torch.equal(views[role].x, alone.x)  # type: ignore[union-attr]
+        assert bool(alone.g.parameters["affine_field"].all())  # type: ignore[union-attr]
+
+
+def test_styles_and_a_curriculum_go_around_the_fields() -> None:
+    for policy in (styled(with_fields(simclr(16), p=1.0)), easy_first(with_fields(simclr(16), p=1.0)).at(0.9)):
+        view = policy(samples(), Counter(0, 0))["v"]
+        assert bool(view.g.parameters["affine_field"].all()) and bool(view.g.parameters["colour_field"].all())  # type: ignore[union-attr]
+
+
+def test_the_order_of_the_rows_stays_that_of_the_policy() -> None:
+    def order(rows: int, columns: Any, seed: int, epoch: int) -> Any:
+        return range(rows)
+
+    policy = with_fields(Policy(simclr(16).roles, sampler=order, grouped=2))
+    assert policy.sampler is order and policy.grouped == 2

@@ -9,8 +9,15 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the analysis: projection_head")
     parser.add_argument("run", metavar="RUN", help="a run folder, with its last.ckpt")
-    parser.add_argument("data", metavar="DATA", nargs="?", help="labelled data: class folders, arrays with labels, ... (default: what the run learned from)")
-    parser.add_argument("--groups", default="group", metavar="COLUMN", help="the data's column of groups, where it has one (default: group)")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", help="labelled data: class folders, a list of files, arrays ... (default: what the run learned from)"
+    )
+    parser.add_argument(
+        "--groups",
+        default="group",
+        metavar="COLUMN",
+        help="the data's column of groups, as a list of files (.csv) with the first line path,label,COLUMN has one (default: group, if there)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the split and the draws (default: 0)")
     parser.add_argument("--max-bad", type=float, default=0.2, help="the share of unreadable samples above which this is an error (default: 0.2)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write the result to this JSON file; it goes to RUN/NAME.json anyway")

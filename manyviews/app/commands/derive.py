@@ -3,8 +3,8 @@
 A deriving system is a function of its file's name in manyviews/data/NAME.py or views/NAME.py (or one of manyviews/data/derive.py) whose first argument
 is the target set. It may ask for an `open_set` (--from), and (--using) for `embed`, a function from data to embeddings, or for the `encoder` itself. It
 returns rows of the open set, which are listed behind the target's, or columns of the target, of which `duplicate_of` leaves all but the first of equal
-samples out. What an `encoder` makes are columns of pictures: they go, with the pictures they belong to, into an .npz. Of data with a split only training
-rows are used.
+samples out. What an `encoder` makes are columns of pictures: they go, with the pictures they belong to, into an .npz, and what the file's `summary` says of
+them is shown. Of data with a split only training rows are used.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
 
 def make(entry: Entry, target: Data, reference: str, workers: int, settings: dict[str, Any], out: Path) -> None:
     """An .npz with `x` (centred squares of the model's size), `y` where there are labels, and the columns that the system makes of them."""
+    import importlib
     import os
 
     import numpy as np
@@ -108,6 +109,9 @@ def make(entry: Entry, target: Data, reference: str, workers: int, settings: dic
     with new_file(out.absolute()) as temporary, open(temporary, "wb") as file:
         np.savez(file, x=x, **y, **columns)  # type: ignore[arg-type]
     print(f"{out}: {len(x):,} pictures with {', '.join(columns)}")
+    summary = getattr(importlib.import_module(entry.module), "summary", None)
+    if summary and (said := summary(columns)):
+        print(said)
 
 
 # --- what derives -----------------------------------------------------------------------------------------------------------------------------

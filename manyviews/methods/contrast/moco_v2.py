@@ -18,10 +18,14 @@ from manyviews.errors import InputError
 from manyviews.nn.ema import ema_update, frozen_copy
 from manyviews.nn.mlp import mlp
 from manyviews.nn.queue import Queue
+from manyviews.nn.weighting import weighted_mean
 
 
 class MoCoV2(Method):
-    """Queries from the encoder and `v`, keys from its moving average and `w`, negatives from the queue."""
+    """Queries from the encoder and `v`, keys from its moving average and `w`, negatives from the queue.
+
+    Where samples come with a `weight`, each query counts as often as it says; keys are queued alike.
+    """
 
     recipe = Recipe(views="moco", optimizer="sgd", lr=0.03, weight_decay=1e-4, warmup=0.0)
 
@@ -46,7 +50,8 @@ class MoCoV2(Method):
             negative = q @ self.queue.rows.T
             negative = negative.masked_fill(v.index[:, None] == self.queue.owner, -torch.inf)
             logits = torch.cat([(q * k).sum(1, keepdim=True), negative], 1) / self.temperature
-            return {"loss": F.cross_entropy(logits, torch.zeros_like(v.index))}  # Eq. (1)
+            each = F.cross_entropy(logits, torch.zeros_like(v.index), reduction="none")  # Eq. (1)
+            return {"loss": weighted_mean(each, v.given.get("weight"))}
 
     def after_step(self) -> None:
         ema_update(self.target, [self.encoder, self.projector], self.decay)  # Eq. (2)

@@ -6,8 +6,10 @@ with a second label as in Boychev, Cholakov, "ImagiNet", arXiv:2407.20020.
 Departs from the paper in that the exit is the mean of a level of the encoder's pyramid and one linear layer (their size "fc"; the paper's larger exits
 repeat the rest of the network), with one exit and not several; in that the loss is not multiplied by temperature / 0.07 as in their code, which the
 recipe's rate and weight decay make up for (theirs: 0.5 for 1,024 samples, 1e-4); and in that samples whose label is not known are left out. ImagiNet's
-settings are temperature=0.07, second="family", SGD at 0.005 for 200 samples from ImageNet weights, and views="detection". Warm-up is the paper's 10
-epochs, of 1,000.
+settings are temperature=0.07, second="family", SGD at 0.005 for 200 samples from ImageNet weights, and views="detection_cut" at --size 96: random pieces,
+quarter turns, half of the pictures compressed (JPEG alone, where theirs is WebP too), blurred or noised; "detection" is the centred square without any of
+it. Their network is resnet50nodown, a ResNet-50 whose first convolution and pooling do not halve the picture, which is not here: --encoder resnet50 does.
+Warm-up is the paper's 10 epochs, of 1,000.
 """
 
 from __future__ import annotations

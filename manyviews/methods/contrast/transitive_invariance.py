@@ -1,12 +1,13 @@
 """Transitive Invariance: if two samples are alike, then other views of the one are alike to other views of the other.
 
 Wang, He, Gupta, "Transitive Invariance for Self-supervised Visual Representation Learning", ICCV 2017, arXiv:1708.02901.
-Departs from the paper, whose code was not released, in the data: it tracks moving patches through videos, where rows of one `track` or `instance` are
-taken as frames of one object, and where there is no such column two views of a sample are: as it is (`v`, what neighbours are found by) and changed
-(`w`). Edges between instances are kept where two samples of one cluster are each among the other's nearest, in place of the paper's own cleaning of its
-clusters. The context prediction network is small and of its own instead of a trained VGG16, and the network learned with triplets does not start from
-it. Negatives are drawn as in the authors' earlier triplet network for videos (Wang and Gupta, ICCV 2015, arXiv:1505.00687), from all processes, and
-none is related to either side of its pair; the recipe is of there too, with half a cosine for its steps down. Embeddings are not rectified.
+Departs from the paper, whose code was not released, in the data: it tracks moving patches through videos, where rows of one `track`, `instance` or
+`object` are taken as frames of one object: pictures from films (CLIPS?pictures=yes), views of meshes (--as renders), 3DIEBench, or any list of files with
+such a column. Where there is none, two views of a sample are: as it is (`v`, what neighbours are found by) and changed (`w`). Edges between instances are
+kept where two samples of one cluster are each among the other's nearest, in place of the paper's own cleaning of its clusters. The context prediction
+network is small and of its own instead of a trained VGG16, and the network learned with triplets does not start from it. Negatives are drawn as in the
+authors' earlier triplet network for videos (Wang and Gupta, ICCV 2015, arXiv:1505.00687), from all processes, and none is related to either side of its
+pair; the recipe is of there too, with half a cosine for its steps down. Embeddings are not rectified.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from manyviews.nn.pixels import pixels
 COLUMN = "neighbours"
 EDGES = ("transitive", "both", "intra", "inter")
 PRETEXTS = ("context", "none")
-TRACKS = ("track", "instance")  # columns that say which rows show one object
+TRACKS = ("track", "instance", "object")  # columns that say which rows show one object; the first that there is counts
 
 
 class TransitiveInvariance(Method):
@@ -90,7 +91,8 @@ class TransitiveInvariance(Method):
                 instance = instances(data.columns, np.arange(len(data)))
                 return {COLUMN: inter_edges(tools.embed(self.weak, data), instance, self.neighbours, self.cluster_size)}
 
-            name = f"transitive_invariance/{self.neighbours}/{self.cluster_size}/{tools.weights(self.weak)}"
+            told = "".join(f"/{name}" for name in TRACKS if name in data.columns)
+            name = f"transitive_invariance/{self.neighbours}/{self.cluster_size}/{tools.weights(self.weak)}{told}"
             data = tools.derive(data, name, graph)
         yield Stage("", self, data)
 
@@ -187,11 +189,12 @@ class ContextPrediction(Trainable):
 
 
 def instances(columns: Mapping[str, Any], index: Any) -> Any:
-    """Which rows show one object: the column `track` or `instance`, whose negative entries are not known; else every row its own. Arrays or tensors."""
+    """Which rows show one object: the first of the columns TRACKS, negative or no number where it is not known; else every row its own. Arrays or tensors."""
     found = next((columns[name] for name in TRACKS if name in columns), None)
     if found is None:
         return index
-    return found * (found >= 0) - (1 + index) * (found < 0)
+    where = torch.where if isinstance(found, Tensor) else np.where
+    return where(found >= 0, found, -1 - index)
 
 
 def inter_edges(z: np.ndarray, instance: np.ndarray, neighbours: int, cluster_size: int) -> np.ndarray:

@@ -29,8 +29,8 @@ class OBoW(Method):
     queue: words of each level's vocabulary, of which a step replaces as many as it has samples. levels: of the encoder's pyramid, from the coarse end.
     sharpness: of the soft assignment to words, 1 / delta: the exponent is the squared distance in units of the running mean of the smallest one, times this
     (the paper's is 10 for ResNet-18). kappa: what the classifier's unit vectors are multiplied by (5 for ResNet-18). expansion: hidden width of the network
-    that makes them, in widths of the encoder. decay: of the teacher, reached from here along half a cosine: final_decay. distance_decay: of the running mean
-    of the smallest distance.
+    that makes them, in widths of the encoder. final_decay: of the teacher at the end, where it comes from `decay` along half a cosine. distance_decay: of the
+    running mean of the smallest distance.
     """
 
     recipe = Recipe(views="obow", optimizer="sgd", lr=0.03, weight_decay=1e-4, warmup=0.05, final_lr=0.001)
