@@ -11,8 +11,6 @@ micro-batch has its own. Outside training, where processes do not act together, 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -131,14 +129,6 @@ class StyledCurriculum(Curriculum):
     """A curriculum whose views have standardised styles; asked without a progress it is the end's, of one process alone."""
 
     end: Policy | Curriculum
-
-    @property
-    def sampler(self) -> Callable[[int, Mapping, int, int], Any] | None:
-        return getattr(self.end, "sampler", None)
-
-    @property
-    def grouped(self) -> int:
-        return getattr(self.end, "grouped", 1)
 
     def __call__(self, samples: View, counter: Counter) -> dict[str, View | list[View]]:
         return self.end(samples, counter)

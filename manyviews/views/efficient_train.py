@@ -12,8 +12,7 @@ follow the compute, and ++ crops frequencies throughout, where its released code
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -75,14 +74,6 @@ class EasyFirst(Curriculum):
     """The curriculum; `whole` is the policy that it ends with."""
 
     whole: Policy | Curriculum
-
-    @property
-    def sampler(self) -> Callable[[int, Mapping, int, int], Any] | None:
-        return getattr(self.whole, "sampler", None)
-
-    @property
-    def grouped(self) -> int:
-        return getattr(self.whole, "grouped", 1)
 
     def __call__(self, samples: View, counter: Counter) -> dict[str, View | list[View]]:
         return self.whole(samples, counter)

@@ -87,4 +87,4 @@ def of_pictures(policy: Any) -> Any:
     def lifted(spec: Any) -> Any:
         return [lifted(s) for s in spec] if isinstance(spec, list) else Image(spec)
 
-    return Policy({role: lifted(spec) for role, spec in policy.roles.items()})
+    return Policy({role: lifted(spec) for role, spec in policy.roles.items()}, sampler=policy.sampler, grouped=policy.grouped)

@@ -93,3 +93,11 @@ class Curriculum:
     def pixels(self) -> int:
         """What its end needs, and so its beginning, which shows no more."""
         return self.at(1.0).pixels
+
+    @property
+    def sampler(self) -> Callable[[int, Mapping, int, int], Any] | None:
+        return self.at(1.0).sampler
+
+    @property
+    def grouped(self) -> int:
+        return self.at(1.0).grouped
