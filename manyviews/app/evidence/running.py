@@ -29,6 +29,9 @@ from manyviews.app.run import versions
 from manyviews.errors import InputError
 
 
+ARMS = 16  # that one process runs before another takes its place, so that nothing that leaks adds up
+
+
 def wanted(claim: Claim, budget: str) -> list[Task]:
     """Every arm on every arena, once, and the headline's baseline for as long as what it is compared with, where that is asked for."""
     found = cost(claim, budget)
@@ -73,7 +76,7 @@ def refresh(names: Sequence[str], budget: str = "small", quiet: bool = False, jo
     stale = {one.path: one for name in names for one in wanted(load_claim(name), budget) if read_arm(one)["stale"] and read_arm(one).get("canary")}
     kept = 0
     os.environ["OMP_NUM_THREADS"] = "1"
-    with pool_of(min(workers(jobs), len(stale)) or 1, own=False) as pool:
+    with pool_of(min(workers(jobs), len(stale)) or 1) as pool:
         songs = {one.path: pool.submit(sing, one.claim, one.arm, one.arena.title, budget, one.times) for one in stale.values()}
         for one in stale.values():
             found, known = songs[one.path].result(), read_arm(one)["canary"]
@@ -126,11 +129,11 @@ class Here(futures.Executor):
         return future
 
 
-def pool_of(jobs: int, own: bool = True) -> futures.Executor:
-    """Processes that share nothing; for one job this process. own: each arm has one of its own."""
+def pool_of(jobs: int) -> futures.Executor:
+    """Processes that share nothing with each other, each for some arms one after the other: to start one costs as much as a fifth of a small arm."""
     if jobs == 1:
         return Here()
-    return futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1 if own else None)
+    return futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=ARMS)
 
 
 def workers(jobs: int) -> int:
