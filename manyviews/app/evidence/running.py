@@ -28,7 +28,6 @@ from manyviews.app.evidence.verdicts import NOT_RUN
 from manyviews.app.run import versions
 from manyviews.errors import InputError
 
-
 ARMS = 16  # that one process runs before another takes its place, so that nothing that leaks adds up
 
 
