@@ -16,7 +16,7 @@ class MeanOfParts(Encoder):
 
     def __init__(self, network):
         super().__init__()
-        self.network, self.dim = network, network.dim
+        self.network, self.dim, self.content_width = network, network.dim, network.content_width  # tuned as a transformer is
 
     def forward(self, view):
         return self.network.encode(self.network.tokenize(view)).parts.mean(1)

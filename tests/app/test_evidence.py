@@ -215,6 +215,11 @@ def test_an_arm_depends_on_what_its_method_imports_and_not_on_other_methods() ->
     assert {"byol.py", "ema.py", "mlp.py", "contracts.py"} <= byol and not {"dino.py", "swav.py", "cli.py"} & byol
 
 
+def test_what_claims_measure_with_counts_and_the_rest_of_the_product_does_not() -> None:
+    found = {p.relative_to(fingerprints.PACKAGE.parent).as_posix() for p in fingerprints.closure(frozenset([fingerprints.PACKAGE.parent / "claims/ponita.py"]))}
+    assert {"manyviews/app/evidence/particles.py", "manyviews/nn/egnn.py", "manyviews/data/nbody.py"} <= found and "manyviews/app/building.py" not in found
+
+
 def test_an_arm_depends_on_the_file_of_its_views(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
     monkeypatch.setattr(store, "of_files", lambda files: seen.append([path.name for path in files]) or "")

@@ -11,6 +11,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[2]
 ROOTS = ("train/fit.py", "app/evidence/bench.py", "evaluate/knn.py", "evaluate/linear.py", "views/policy.py")  # what every trained arm runs
 LEFT_OUT = ("app/",)  # the product around the mathematics: lists of what there is, options, runs
+MEASURING = ("app/evidence/particles.py", "app/symmetry.py")  # but not these, by which claims measure
 
 
 def code_hash(source: str) -> str:
@@ -42,8 +43,12 @@ def closure(paths: frozenset[Path]) -> frozenset[Path]:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting += [p for p in imports(path) if p not in found and not p.relative_to(PACKAGE).as_posix().startswith(LEFT_OUT)]
+            waiting += [p for p in imports(path) if p not in found and counts(p.relative_to(PACKAGE).as_posix())]
     return frozenset(found)
+
+
+def counts(file: str) -> bool:
+    return file in MEASURING or not file.startswith(LEFT_OUT)
 
 
 @functools.cache
