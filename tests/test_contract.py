@@ -29,6 +29,7 @@ from manyviews.contracts import Encoder, Method, Recipe, Trainable
 from manyviews.data.builtin_pairs import builtin_pairs
 from manyviews.data.dataset import Data
 from manyviews.data.opening import open_data
+from manyviews.data.poses import POSES
 from manyviews.errors import InputError
 from manyviews.nn import torchvision_schemas
 from manyviews.train.fit import Step, fit
@@ -38,6 +39,7 @@ from manyviews.views.finding import find_policy
 SMALL = {"hidden": 32, "out": 16, "bottleneck": 8, "queue": 16, "prototypes": 12, "clusters": 4, "dim": 48, "depth": 2, "heads": 3}
 SIZE, BATCH, STEPS = 16, 8, 3
 ENCODERS = ("resnet_micro", "tiny_vit")
+POSED = {"resnet_micro": "induced_pose_micro", "tiny_vit": "cnn_projected_pose_micro"}  # instead of them, where rotations are learned
 CASES = [(name, encoder) for name in methods() for encoder in ENCODERS]
 
 
@@ -66,6 +68,13 @@ def captioned_pictures() -> Data:
 
 
 @functools.cache
+def turned_pictures() -> Data:
+    """The 24 smooth pictures, each with a rotation."""
+    rotation = POSES["uniform"](np.arange(24), 1, 0)[:, 0]
+    return labelled_pictures().with_columns(rotation=rotation.astype(np.float32))
+
+
+@functools.cache
 def labelled_nodes() -> Data:
     """24 nodes of a ring with chords, in three classes, of which half are for training."""
     from manyviews.data.graphs import from_array
@@ -80,6 +89,8 @@ def data_for(name: str) -> Data:
     """What a method learns from: pictures with captions where it wants both."""
     if name == "selftask":
         return labelled_nodes()
+    if name == "induced_pose":
+        return turned_pictures()
     return captioned_pictures() if "text" in methods()[name].views else labelled_pictures()
 
 
@@ -89,6 +100,8 @@ def small_encoder(name: str, seed: int, data: Data | None = None) -> Encoder:
     if data is not None and data.modality == "pairs":
         torch.manual_seed(seed)
         return TwoTowers(small_encoder(name, seed), text_tower("causal_transformer_micro", data.form), 16)
+    if data is not None and "rotation" in data.columns:
+        return build_encoder(POSED[name], 3, SIZE, seed=seed)
     if name != "tiny_vit":
         return build_encoder(name, 3, SIZE, seed=seed)
     torchvision_schemas.declare()

@@ -1,5 +1,5 @@
 """Which method runs on what: each is trained for two steps on forty samples of every modality, by a small encoder with parts,
-or, where it needs one, by one of convolutions or of messages between nodes; and what it says is written down.
+or, where it needs one, by one of convolutions or of messages between nodes, or of its own kind; and what it says is written down.
 
 `python -m manyviews.app.matrix` writes claims/results/matrix.json, from which docs/matrix.md is made; some fifteen minutes on two cores.
 """
@@ -33,6 +33,7 @@ PARTS = {  # a small encoder with parts, and the size of its views
     "text": ("text_transformer_micro", 32),
 }
 WITHOUT = {"images": "resnet_nano", "graphs": "gcn_micro"}  # for methods that need convolutions, or messages between nodes
+POSED = {"induced_pose": "induced_pose_micro"}  # methods that learn the rotations of what pictures show, by an encoder that has some
 SMALL = {"hidden": 32, "out": 16, "bottleneck": 8, "dim": 48, "depth": 1, "heads": 2, "predictor_depth": 1, "words": 64, "clusters": 8, "queue": 64}
 
 
@@ -56,10 +57,19 @@ def nodes(count: int = 40) -> Any:
     return from_array({"edges": np.array(ring).T, "x": rng.normal(size=(count, 8)) + label[:, None], "label": label, "split": split})
 
 
+def posed(data: Any) -> Any:
+    """The same pictures, each with a rotation."""
+    from manyviews.data.poses import POSES
+
+    return data.with_columns(rotation=POSES["uniform"](np.arange(len(data)), 1, 0)[:, 0].astype(np.float32))
+
+
 def tried(method: str, modality: str, data: Any, steps: int = 2) -> str:
     """What comes of training by an encoder with parts, or by one without: nothing where it runs, else what the first one says."""
     encoder, size = PARTS[modality]
     said = trained(method, data, encoder, size, steps)
+    if said and modality == "images" and method in POSED:
+        return trained(method, posed(data), POSED[method], size, steps)
     if said and modality in WITHOUT:
         other = nodes() if modality == "graphs" else data
         return trained(method, other, WITHOUT[modality], size, steps) and said

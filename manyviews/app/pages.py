@@ -18,7 +18,7 @@ from manyviews.app.evidence.plot import plot
 from manyviews.app.evidence.running import is_stale
 from manyviews.app.evidence.said import sentence, spread
 from manyviews.app.evidence.store import read_result
-from manyviews.app.matrix import PARTS, WITHOUT, written
+from manyviews.app.matrix import PARTS, POSED, WITHOUT, written
 from manyviews.app.showing import meaning_of
 from manyviews.data.kinds import MODALITIES
 
@@ -68,6 +68,9 @@ def matrix_page() -> str:
         + ", ".join(f"`{PARTS[m][0]}` ({m})" for m in kinds)
         + "; a method that refused it, by "
         + ", ".join(f"`{name}` ({kind})" for kind, name in WITHOUT.items())
+        + "; "
+        + ", ".join(f"`{method}` by `{name}`" for method, name in POSED.items())
+        + " (images, each with a rotation)"
         + ". Repeat it with `python -m manyviews.app.matrix [METHOD ...]`. Whether it learns there is another question: see the [evidence](evidence.md).",
         "",
         "| method | " + " | ".join(kinds) + " |",

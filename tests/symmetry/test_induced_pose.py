@@ -1,16 +1,22 @@
-"""Induced representations for pose: the kernels' law, how many maps there are, the grid, densities on SO(3), and the whole turned with its picture."""
+"""Induced representations for pose: the kernels' law, how many maps there are, the grid, densities on SO(3), the whole turned with its picture; training."""
 
 import math
 
 import pytest
 import torch
 
-from manyviews.backbones.building import build_encoder, modality_of
+from manyviews.app.building import build_method
+from manyviews.backbones.building import build_encoder, builders, modality_of
 from manyviews.contracts import View
+from manyviews.data.renders import renders
 from manyviews.errors import InputError
 from manyviews.groups import Affine, harmonics, intertwiners, irrep, lie, so2, so3, wigner
-from manyviews.symmetry.induced_pose import InducedPose, OnRotations, SphereToRotations, angles, directions, rotations, waves
+from manyviews.methods.equivary.induced_pose import InducedPose
+from manyviews.symmetry.induced_pose import HarmonicNet, PoseNet
 from manyviews.symmetry.plane_to_sphere import SIGHT, Orthographic, Steerable, frequencies, sphere
+from manyviews.symmetry.sphere_to_rotations import OnRotations, SphereToRotations, angles, directions, rotations, waves
+from manyviews.train.fit import fit
+from manyviews.views.finding import find_policy
 
 ABOUT_Z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 
@@ -19,10 +25,9 @@ def some(count, seed=0):
     return so3.sample(count, torch.Generator().manual_seed(seed), dtype=torch.float64).matrix[:, :3, :3]
 
 
-def pose(maps="induced", encoder="induced_pose_micro", **settings):
+def pose(maps="induced"):
     torch.manual_seed(0)
-    words = {"degree": 3, "level": 1, "sphere_channels": 4, "space_channels": 3, "channels": 1, **settings}
-    return InducedPose(build_encoder(encoder, 1, 32, seed=0), 32, maps, **words)
+    return PoseNet(HarmonicNet(1, (4, 8, 8), 2), 32, maps, degree=3, level=1, sphere_channels=4, space_channels=3, channels=1)
 
 
 def blob(count=2):
@@ -143,53 +148,99 @@ def test_a_function_on_the_sphere_becomes_its_product_with_free_numbers():
 
 
 def test_likelihood_of_ignorance_and_of_one_who_knows():
-    method = pose().double()
+    network = pose().double()
     truth = some(3)
     f = torch.zeros(3, 84, dtype=torch.float64)
-    torch.testing.assert_close(method.log_likelihood(f, truth), torch.full((3,), -2 * math.log(math.pi), dtype=torch.float64))
+    torch.testing.assert_close(network.log_likelihood(f, truth), torch.full((3,), -2 * math.log(math.pi), dtype=torch.float64))
     f = 0.5 * waves(truth, 3)
-    scores = method.scores(f, truth)
+    scores = network.scores(f, truth)
     assert (scores["log likelihood"] > 2).all()
     assert (scores["angle"] < 1).all() and scores["within 15"].all() and scores["within 30"].all()
-    one = method.log_likelihood(f[:1].expand(576, -1), rotations(1)).exp().mean() * math.pi**2
+    one = network.log_likelihood(f[:1].expand(576, -1), rotations(1)).exp().mean() * math.pi**2
     assert float(one) == pytest.approx(1, rel=1e-6)
 
 
 @pytest.mark.parametrize("maps", ["induced", "orthographic"])
 def test_a_turned_picture_has_the_turned_density_exactly_by_quarter_turns_and_nearly_by_others(maps):
-    method = pose(maps).double().eval()
+    network = pose(maps).double().eval()
     x = blob()
     for angle, most in ((math.pi / 2, 1e-9), (0.5, 0.2)):
         g = so2.exp(torch.tensor([[angle]], dtype=torch.float64))
         with torch.no_grad():
-            plain, seen = method.sphere_of(x), method.sphere_of(so2.act(g, x, "images"))
+            plain, seen = network.sphere_of(x), network.sphere_of(so2.act(g, x, "images"))
         expected = sphere(3).act(Affine(g.matrix.expand(2, -1, -1)), plain)
         assert (seen - expected).norm() / expected.norm() < most
         assert (plain - expected).norm() / expected.norm() > 0.05
 
 
-@pytest.mark.parametrize(("maps", "encoder"), [("induced", "induced_pose_micro"), ("orthographic", "resnet_nano"), ("mlp", "resnet_nano")])
-def test_it_learns_every_parameter_that_it_has(maps, encoder):
-    method = pose(maps, encoder, **({"stage": 3} if maps == "orthographic" else {}))
-    view = View(torch.rand(4, 1, 32, 32), torch.arange(4), given={"rotation": some(4).float()})
-    terms = method.loss(view)
+def test_a_density_needs_pictures_of_the_size_that_its_kernel_has_and_an_embedding_does_not():
+    network = pose().eval()
+    large = View(torch.rand(2, 1, 40, 40), torch.arange(2))
+    assert network(large).shape == (2, network.dim)
+    with pytest.raises(InputError, match="of 32 x 32 pixels, and these have 40 x 40; take --size 32"):
+        network.density(large)
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------------------------------
+
+NAMES = [name for name in builders() if "pose" in name and name.endswith("_micro")]
+
+
+def test_rivals_have_names():
+    assert set(NAMES) == {"induced_pose_micro", "projected_pose_micro", "mlp_pose_micro", "cnn_projected_pose_micro", "cnn_mlp_pose_micro"}
+    large = {name.removesuffix("_micro") for name in NAMES} - {"mlp_pose"}
+    assert large <= set(builders())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_learns_every_parameter_that_it_has(name):
+    assert modality_of(name) == "images"
+    method = InducedPose(build_encoder(name, 1, 32, seed=0))
+    terms = method.loss(View(torch.rand(4, 1, 32, 32), torch.arange(4), given={"rotation": some(4).float()}))
     assert terms["loss"].isfinite()
     terms["loss"].backward()
-    stages = ("layer4",) if maps == "orthographic" else ()
-    missing = [n for n, p in method.named_parameters() if p.grad is None and not any(stage in n for stage in stages)]
-    assert not missing
-    assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+    assert not [n for n, p in method.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
 
 
-def test_the_encoder_is_found_by_name_and_its_embedding_does_not_turn():
-    assert modality_of("induced_pose_micro") == "images"
+@pytest.mark.parametrize("name", NAMES)
+def test_its_embedding_and_maps_are_those_of_the_network_of_pictures(name):
+    encoder = build_encoder(name, 3, 32, seed=0).eval()
+    view = View(torch.rand(2, 3, 32, 32), torch.arange(2))
+    assert encoder(view).shape == (2, encoder.dim)
+    assert [t.x.shape[-1] for t in encoder.pyramid(view)] == encoder.widths
+
+
+def test_the_embedding_does_not_turn():
     encoder = build_encoder("induced_pose_micro", 1, 32, seed=0).double().eval()
     view, turned = View(blob(), torch.arange(2)), View(blob().rot90(1, (2, 3)), torch.arange(2))
-    z = encoder(view)
-    assert z.shape == (2, encoder.dim)
-    torch.testing.assert_close(encoder(turned), z)
-    assert [t.x.shape[-1] for t in encoder.pyramid(view)] == encoder.widths
-    assert build_encoder("induced_pose", 3, 64, seed=0).dim == 48 * 5
+    torch.testing.assert_close(encoder(turned), encoder(view))
+
+
+@pytest.mark.slow
+def test_the_large_ones_have_the_sizes_of_the_paper():
+    encoder = build_encoder("induced_pose", 3, 64, seed=0)
+    assert (encoder.dim, encoder.degree, len(encoder.table)) == (48 * 5, 6, 36864)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def tetrahedron(folder):
+    """Eight pictures of a mesh without a symmetry."""
+    corners, faces = [(0, 0, 0), (1, 0, 0), (0, 2, 0), (0, 0, 3)], [(0, 2, 1), (0, 1, 3), (0, 3, 2), (1, 2, 3)]
+    text = [f"v {x} {y} {z}" for x, y, z in corners] + [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in faces]
+    (folder / "one.obj").write_text("\n".join(text) + "\n")
+    return renders(folder, views=8, side=16)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_trains_by_name_on_renders(name, tmp_path):
+    data = tetrahedron(tmp_path)
+    method, recipe = build_method("induced_pose", build_encoder(name, data.channels or 3, 16, seed=0), data)
+    before = [p.detach().clone() for p in method.parameters()]
+    steps = list(fit(method, data, find_policy(recipe.views, 16), steps=2, batch=4, recipe=recipe, threads=0))
+    assert len(steps) == 2 and all(math.isfinite(step.loss) for step in steps)
+    assert all(not torch.equal(p, q) for p, q in zip(before, method.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +249,8 @@ def test_the_encoder_is_found_by_name_and_its_embedding_does_not_turn():
         (lambda: pose("project"), "induced, orthographic, mlp"),
         (lambda: rotations(9), "0 to 5"),
         (lambda: Steerable(frequencies(1), 1, frequencies(1), 1, 0), "1 or more"),
-        (lambda: pose().loss(View(blob().float(), torch.arange(2))), "column `rotation`"),
+        (lambda: InducedPose(build_encoder("resnet_nano", 1, 32)), "no density of rotations; take --encoder induced_pose or induced_pose_micro"),
+        (lambda: InducedPose(pose()).loss(View(blob().float(), torch.arange(2))), "with --as renders, or data with a column `rotation`"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_way_out(make, says):
