@@ -4,7 +4,7 @@ Bekkers et al., "Fast, Expressive SE(n) Equivariant Networks through Weight-Shar
 training systems, mean squared error PONITA 0.0043, SEGNN 0.0043, CEGNN 0.0063, EGNN 0.0071; over R^3 x S^2 better than over R^3, over SE(3) slower and
 no better (figures not checked against the paper).
 Here the same simulation (`manyviews.data.nbody`) and numbers of systems, 4 layers of about 44,000 parameters in all, 12 orientations (and 12 rotations) instead
-of 16, 200 steps of 100 systems instead of 10,000 epochs, and no LayerScale, which at 1e-6 would leave the layers asleep for most of them. All networks give
+of 16, 800 steps of 100 systems instead of 10,000 epochs, and no LayerScale, which at 1e-6 would leave the layers asleep for most of them. All networks give
 how far each particle goes. Over R^3 there are no vectors: there the network's scalars weigh the velocity and the ways to the others. As in the authors' code
 networks with orientations are trained on turned systems. "raw input" is straight motion for as much time as fits the training systems best. `error` is
 the mean squared error of each turned test system, `turned` how much more a prediction changes when the system is turned than it should, relative to how far
@@ -21,8 +21,9 @@ from manyviews.app.evidence.particles import OfEGNN, Straight, predict, systems
 from manyviews.symmetry.ponita import Ponita
 
 PAIRS = 8  # numbers of either particle whose products weigh the ways between them, over R^3
-SHARED = {"depth": 4, "layer_scale": 0.0}
-MATCHED = {"egnn": 1000, "positions": 1200}  # steps that take as long as those over R^3 x S^2
+STEPS, ALL_STEPS = 800, 300000  # of the small and of the full budget
+PAPER = {"width": 128, "basis": 256, "depth": 5, "orientations": 16, "layer_scale": 1e-6}
+SMALL = {"depth": 4, "orientations": 12, "layer_scale": 0.0}
 
 
 class Oriented(nn.Module):
@@ -30,7 +31,7 @@ class Oriented(nn.Module):
 
     def __init__(self, **options):
         super().__init__()
-        self.network = Ponita(1, 1, 0, 1, orientations=12, **SHARED, **options)
+        self.network = Ponita(1, 1, 0, 1, **options)
 
     def forward(self, x, v, c):
         return x + self.network(x, c, v[:, :, None])[1][:, :, 0]
@@ -41,7 +42,7 @@ class Distances(nn.Module):
 
     def __init__(self, **options):
         super().__init__()
-        self.network = Ponita(2, 0, 1 + 2 * PAIRS, space="positions", **SHARED, **options)
+        self.network = Ponita(2, 0, 1 + 2 * PAIRS, space="positions", **options)
 
     def forward(self, x, v, c):
         along, one, other = self.network(x, torch.cat([c, v.norm(dim=-1, keepdim=True)], -1)).split([1, PAIRS, PAIRS], -1)
@@ -49,18 +50,24 @@ class Distances(nn.Module):
         return x + along * v + (weights[..., None] * (x[:, None] - x[:, :, None])).mean(2)
 
 
-NETWORKS = {
-    "sphere": partial(Oriented, width=32, basis=32),
-    "motions": partial(Oriented, width=32, basis=32, space="motions"),
-    "positions": partial(Distances, width=34, basis=34),
-    "egnn": partial(OfEGNN, 37, 4),
-    "straight": Straight,
-}
+SPACES = {"sphere": Oriented, "motions": partial(Oriented, space="motions"), "positions": Distances}
+
+
+def network(kind, width=0, depth=0, **options):
+    if kind in SPACES:
+        return SPACES[kind](width=width, depth=depth, **options)
+    return OfEGNN(width, depth) if kind == "egnn" else Straight()
 
 
 def run(bench, kind, train=True):
     torch.manual_seed(bench.seed)
-    return predict(bench, NETWORKS[kind](), augmented=kind in ("sphere", "motions"), train=train)
+    return predict(bench, network(kind, **bench.words["settings"]), augmented=kind in ("sphere", "motions"), train=train)
+
+
+def arm(kind, small, times=1, train=True, **paper):
+    """small: its width in the small budget; there, as at the full one, all have about as many parameters. times: as many steps as the others."""
+    short = {**SMALL, "width": small, "basis": small, "steps": times * STEPS}
+    return Arm(run=partial(run, kind=kind, train=train), short=short, **{**PAPER, **paper, "steps": times * ALL_STEPS})
 
 
 CLAIM = Claim(
@@ -68,13 +75,13 @@ CLAIM = Claim(
     paper="n-body mean squared error: PONITA 0.0043 = SEGNN 0.0043 < CEGNN 0.0063 < EGNN 0.0071; R^3 x S^2 better than R^3, SE(3) slower and no better",
     question="Do networks over R^3 x S^2 predict particles better than those over R^3 and EGNN, and is SE(3) no better?",
     arms={
-        "R^3 x S^2": Arm(run=partial(run, kind="sphere")),
-        "R^3": Arm(run=partial(run, kind="positions")),
-        "SE(3)": Arm(run=partial(run, kind="motions")),
-        "EGNN": Arm(run=partial(run, kind="egnn")),
-        "R^3, as long": Arm(run=partial(run, kind="positions"), short={"steps": MATCHED["positions"]}),
-        "EGNN, as long": Arm(run=partial(run, kind="egnn"), short={"steps": MATCHED["egnn"]}),
-        "untrained": Arm(run=partial(run, kind="sphere", train=False)),
+        "R^3 x S^2": arm("sphere", 32),
+        "R^3": arm("positions", 34, width=143),
+        "SE(3)": arm("motions", 32, orientations=24),
+        "EGNN": arm("egnn", 37, width=181, depth=4),
+        "R^3, as long": arm("positions", 34, times=8, width=143),
+        "EGNN, as long": arm("egnn", 37, times=5, width=181, depth=4),
+        "untrained": arm("sphere", 32, train=False),
         "raw input": Arm(run=partial(run, kind="straight")),
     },
     data=(Arena("builtin:points", prepare=systems, name="n-body"),),
@@ -87,6 +94,6 @@ CLAIM = Claim(
         Versus("R^3 x S^2", "raw input", "error", higher=False),
         Versus("R^3 x S^2", "untrained", "error", higher=False),
     ),
-    common={"encoder": "ponita_micro", "size": 5, "steps": 200, "batch": 100, "lr": 2e-3},
-    full={"encoder": "ponita_micro", "size": 5, "steps": 300000, "batch": 100, "lr": 1e-3},
+    common={"encoder": "ponita_micro", "size": 5, "steps": STEPS, "batch": 100, "lr": 2e-3},
+    full={"encoder": "ponita_micro", "size": 5, "steps": ALL_STEPS, "batch": 100, "lr": 1e-3},
 )
