@@ -4,13 +4,12 @@ Radford et al., "Learning Transferable Visual Models From Natural Language Super
 (ViT-L/14 at 336 pixels; section 3.1.3); Figure 2: the contrastive objective reaches the zero-shot accuracy of predicting a bag of words with a quarter of
 the images.
 Here: pictures of two shapes with a sentence, or icons with their names. The zero-shot question is which of the pairs of objects that training never showed
-is in the picture (87; each by the mean of its eight sentences), or which of the names of the icons that were held out is its own. A bag of words is asked by
-the likelihood of the words. `order` is whether the sentence is preferred to the same words with the objects exchanged, which no bag of words can know (asked
-where both have the same article, as the first word of a text has a token of its own).
+is in the picture (87; each by the mean of its eight sentences), or which of the names of the icons that were held out is its own; of k that are equally
+likely each counts 1 / k. `place` is how far up the list the right one stands: 1 is the top, one half is chance. A bag of words is asked by the likelihood of
+the words, and cannot tell a red circle and a blue square from a blue circle and a red square. `order` is whether the sentence is preferred to the same words
+with the objects exchanged, which no bag of words can know (asked where both have the same article, as the first word of a text has a token of its own).
 The encoder of text is a transformer in the arms that have one; in the paper's Figure 2 there are bags of words on both sides.
 """
-
-import itertools
 
 import numpy as np
 import torch
@@ -20,10 +19,9 @@ from torch import nn
 from manyviews.app.building import changed
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
 from manyviews.contracts import Method, Recipe
-from manyviews.data.builtin_pairs import sentence
-from manyviews.data.pairs import caption
+from manyviews.data.builtin_pairs import questions
+from manyviews.evaluate.caption_choice import captions_told
 from manyviews.evaluate.features import extract
-from manyviews.evaluate.zero_shot import ranks
 from manyviews.views.finding import plain
 
 MARKS = 2  # tokens that begin and end a text, and say nothing
@@ -59,42 +57,13 @@ def predict_words(bench):
 
 @torch.no_grad()
 def measure(bench, method):
-    """Right or wrong for each test sample: zero-shot, order (where there are two objects), and the probes (where there are labels)."""
-    towers, test = method.encoder.eval(), bench.test
-    words = isinstance(method, BagOfWords)
-    order = np.array_split(np.arange(len(test)), -(-len(test) // 256))
+    """Zero-shot, place, order (where there are two objects), and the probes (where there are labels), for each test sample."""
+    towers, words = method.encoder.eval(), isinstance(method, BagOfWords)
     seen = (lambda v: method.words(towers(v))) if words else towers.embed_image
-    x, index = extract(seen, test.batches(order, bench.threads), plain(bench.size, "pairs"), bench.device)
-
-    def embed(texts):
-        parts = [texts[i : i + 512] for i in range(0, len(texts), 512)]
-        read = (lambda part: method.bags(towers.text.read(part).x)) if words else lambda part: F.normalize(towers.embed_words(part), dim=1)
-        return torch.cat([read(part).float().cpu() for part in parts])
-
-    def place(classes, own):
-        """How many classes come before the right one, a bag by its likelihood, all else by its cosine."""
-        if not words:
-            return ranks(x, classes, own)
-        scores = x @ classes.T
-        return (scores >= scores.gather(1, own[:, None])).sum(1) - 1
-
-    if "first" not in test.columns:
-        texts = [caption(test, int(i)) for i in index]
-        names = sorted(set(texts))
-        return {"zero-shot": (place(embed(names), torch.tensor([names.index(t) for t in texts])) < 1).numpy()}
-    first, second, relation = (test.columns[name][index.numpy()].tolist() for name in ("first", "second", "relation"))
-    pairs = sorted({tuple(sorted(p)) for p in zip(first, second, strict=True)})
-    sentences = [sentence(*(pair[::way]), r, turned) for pair in pairs for way, r, turned in itertools.product((1, -1), (0, 1), (False, True))]
-    classes = embed(sentences).view(len(pairs), 8, -1).mean(1)
-    own = torch.tensor([pairs.index(tuple(sorted(p))) for p in zip(first, second, strict=True)])
-    found = {"zero-shot": (place(classes, own) < 1).numpy()}
-    article = [sentence(a, b, 0).split()[0] == sentence(b, a, 0).split()[0] for a, b in zip(first, second, strict=True)]
-    asked = [what for what, same in zip(zip(first, second, relation, strict=True), article, strict=True) if same]
-    right, wrong = (embed([sentence(*(pair[::way]), r) for *pair, r in asked]) for way in (1, -1))
-    z = (x if words else F.normalize(x, dim=1))[torch.tensor(article)]
-    margin = ((right - wrong) * z).sum(1)
-    found["order"] = ((margin > 1e-6).double() + 0.5 * (margin.abs() <= 1e-6)).numpy()
-    return found | bench.probes(method.exported)
+    x, _ = extract(seen, bench.test.batches(np.array_split(np.arange(len(bench.test)), 8), bench.threads), plain(bench.size, "pairs"), bench.device)
+    read = (lambda texts: method.bags(towers.text.read(texts).x)) if words else towers.embed_words
+    found = captions_told(x, read, **questions(bench.test), unit=not words)
+    return found if bench.test.labels is None else found | bench.probes(method.exported)
 
 
 CLAIM = Claim(
@@ -103,13 +72,15 @@ CLAIM = Claim(
     question="Does telling captions apart teach more per pair seen than predicting their words?",
     arms={
         "clip": Arm("clip"),
-        "clip, a quarter": Arm("clip", short={"steps": 150}),
+        "clip, a quarter": Arm("clip", epochs=8, short={"steps": 150}),
         "bag of words": Arm("clip", run=predict_words),
     },
     data=(Arena("builtin:pairs"), Arena("emoji_text")),
     versus=(
         Versus("clip", "bag of words", "zero-shot", says="Telling captions apart beats predicting their words, at as many pairs seen."),
         Versus("clip, a quarter", "bag of words", "zero-shot", says="A quarter of the pairs is enough to be better than predicting words."),
+        Versus("clip", "bag of words", "place", says="Its own caption stands further up the list."),
+        Versus("clip", "bag of words", "order", arena=False, says="It learns who is where, which a bag of words cannot."),
         Versus("clip", "untrained", "zero-shot"),
     ),
     common={"encoder": "two_towers_nano", "steps": 600, "batch": 128, "weight_decay": 0.01},

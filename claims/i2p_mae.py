@@ -4,8 +4,10 @@ Zhang et al., "Learning 3D Representations from 2D Pre-trained Models via Image-
 ModelNet40 93.4 % (Point-M2AE 92.9, Point-MAE 91.0, both from memory); ScanObjectNN (hardest) 90.11 %, 3.68 points above the second best; 2,048 points of 55
 classes of ShapeNet, 300 epochs, guided by CLIP's ViT-B/16, which saw 400 million captioned pictures.
 Here the model of pictures is a small convolutional network that SimCLR trained, in 300 steps, on depth maps of the same clouds: the mechanism is checked,
-without what it brings in from outside. Its training comes on top of the equal steps. Groups are drawn at a temperature of 0.02, of shares of 16 places;
-"nearly even draw" has the paper's 1.
+without what it brings in from outside. Its training comes on top of the equal steps; in full the paper's CLIP is asked. Groups are drawn at a temperature of
+0.02, of shares of 16 places; "another temperature" has the paper's 1, a nearly even draw. In full it is the other way: "i2p_mae" has the paper's, and
+"another temperature" a sharp 0.002, of shares of 196 places. As there are 492 test clouds, the probes ask all 2,470, in five folds, of which 1,978 were learned
+from without labels.
 """
 
 import dataclasses
@@ -22,9 +24,15 @@ from manyviews.backbones.building import build_encoder
 from manyviews.backbones.i2p_mae import Frame
 from manyviews.counters import Counter
 from manyviews.data.opening import open_data
+from manyviews.evaluate.cross_validation import cross_validated
 from manyviews.views.finding import find_policy, plain
 
 SIDE = 32  # pixels
+
+
+def measure(bench, method):
+    rows = [bench.features(method.exported, data) for data in (bench.train, bench.test)]
+    return cross_validated(rows[0].and_also(rows[1]), bench.seed)
 
 
 def depth_maps(bench):
@@ -39,20 +47,20 @@ def depth_maps(bench):
 
 
 def guided(bench):
-    """The words' training, guided by a network that learned from depth maps first."""
+    """The words' training, guided by a network that learned from depth maps first; in full by the words' own."""
+    if "epochs" in bench.words:
+        return measure(bench, bench.pretrain())
     maps = depth_maps(bench)
     encoder = build_encoder("resnet_nano", 3, SIDE, seed=bench.seed)
     torch.manual_seed(bench.seed)
     method, recipe = build_method("simclr", encoder, maps, temperature=0.2, hidden=512)
-    steps = 300 if "epochs" not in bench.words else 20000
     recipe = dataclasses.replace(recipe, optimizer="adamw", weight_decay=1e-4)
-    for _ in bench.steps(method.to(bench.device), maps, find_policy(recipe.views, SIDE), recipe, steps=steps, batch=64, lr=1e-3):
+    for _ in bench.steps(method.to(bench.device), maps, find_policy(recipe.views, SIDE), recipe, steps=300, batch=64, lr=1e-3):
         pass
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "guide.safetensors"
         Model(encoder, "resnet_nano", SIDE).save(file)
-        trained = bench.pretrain(settings={**bench.words["settings"], "guide": str(file)})
-    return bench.probes(trained.exported)
+        return measure(bench, bench.pretrain(settings={**bench.words["settings"], "guide": str(file)}))
 
 
 SHARP = {"temperature": 0.02, "guide": "untrained:resnet_nano"}  # the guide is replaced by a trained one in `guided`
@@ -65,18 +73,19 @@ CLAIM = Claim(
         "i2p_mae": Arm("i2p_mae", short=SHARP, run=guided),
         "guided masks, points alone": Arm("i2p_mae", short=SHARP, run=guided, semantic=0.0),
         "random masks, points alone": Arm("i2p_mae", masking="random", semantic=0.0),
-        "nearly even draw": Arm("i2p_mae", short={**SHARP, "temperature": 1.0}, run=guided),
+        "another temperature": Arm("i2p_mae", short={**SHARP, "temperature": 1.0}, run=guided, temperature=0.002),
     },
     data=(Arena("shapes69/points", name="shapes69"),),
     versus=(
         Versus("i2p_mae", "random masks, points alone", "linear"),
         Versus("i2p_mae", "guided masks, points alone", "linear", says="Features of pictures as targets add to it."),
         Versus("guided masks, points alone", "random masks, points alone", "linear", margin=0.01, says="Guided masks are no worse than random ones."),
-        Versus("i2p_mae", "nearly even draw", "linear", says="A sharp draw is better than the nearly even one of temperature 1."),
+        Versus("i2p_mae", "another temperature", "linear"),
         Versus("i2p_mae", "untrained", "linear"),
         Versus("i2p_mae", "untrained"),
         Versus("i2p_mae", "raw input", "linear"),
     ),
     common={"encoder": "point_m2ae_micro", "size": 512, "steps": 200, "batch": 32, "weight_decay": 0.05},
+    measure=measure,
     full={"encoder": "point_m2ae", "size": 2048, "epochs": 300, "batch": 64},
 )

@@ -2,8 +2,9 @@
 
 Ke et al., "Rethinking Multi-view Representation Learning via Distilled Disentangling", CVPR 2024, arXiv:2403.10897: on EdgeMNIST, EdgeFashion,
 COIL and Office-31 clustering and classification above earlier multi-view methods, best with about 70 % of each view hidden (the tables were not at hand).
-Here MNIST and its contours, as EdgeMNIST is made. "kmeans" is the accuracy of ten clusters under the best matching of clusters and classes; "leak" is the
-share of C's variance that a linear map of the views' own codes tells (test samples); "shared" is the probe on C alone.
+Here MNIST and its contours, as EdgeMNIST is made. The first stage, which finds what is shared, has a quarter of the second's rate and twice its steps.
+"shared" is the linear probe on C alone; "kmeans" is the accuracy of ten clusters, the best of 30 beginnings, under the best matching of clusters and classes;
+"leak" is the share of C's variance that a linear map of the views' own codes tells. All are of 10,000 test samples.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ def clustered(x, y, seed):
     from sklearn.cluster import KMeans
 
     count = int(y.max()) + 1
-    found = KMeans(count, n_init=10, random_state=seed).fit_predict(x.numpy())
+    found = KMeans(count, n_init=30, random_state=seed).fit_predict(x.numpy())
     table = np.zeros((count, count))
     np.add.at(table, (found, y.numpy()), 1)
     _, match = linear_sum_assignment(-table)
@@ -48,7 +49,7 @@ def measure(bench, method):
     return {**found, "shared": right, "shared_kmeans": clustered(shared[1].x, asked.y, bench.seed), "leak": told(known.x, asked.x, width)}
 
 
-SHORT = {"width": 8, "blocks": 1, "specific": 40}
+SHORT = {"width": 8, "blocks": 1, "specific": 40, "first": 2.0}
 
 CLAIM = Claim(
     system="mrdd",
@@ -61,10 +62,12 @@ CLAIM = Claim(
         "0.9 hidden": Arm("mrdd", short=SHORT, mask_ratio=0.9),
         "without the bound": Arm("mrdd", short=SHORT, weight=0.0),
     },
-    data=(Arena("mnist_usps/mnist_train.npz", rows=20000, name="mnist"),),
+    data=(Arena("mnist_usps/mnist_train.npz", rows=20000, test=10000, name="mnist"),),
     versus=(
-        Versus("mrdd", "nothing hidden", "shared_kmeans", says="C of masked views clusters better than C of whole ones."),
-        Versus("mrdd", "nothing hidden", "shared"),
+        Versus("mrdd", "nothing hidden", "shared", says="C of masked views tells more than C of whole ones."),
+        Versus("mrdd", "nothing hidden", "shared_kmeans", says="It clusters better as well."),
+        Versus("mrdd", "0.3 hidden", "shared", says="0.7 hidden is better than 0.3."),
+        Versus("mrdd", "0.9 hidden", "shared", says="It is better than 0.9."),
         Versus("mrdd", "without the bound", "leak", higher=False, says="The bound keeps C out of the views' own codes."),
         Versus("mrdd", "without the bound", "kmeans"),
         Versus("mrdd", "untrained", "kmeans"),

@@ -2,15 +2,15 @@
 
 Sun et al., "VSFormer: Mining Correlations in Flexible View Set for Multi-view 3D Shape Understanding", TVCG 2024, arXiv:2409.09254: state of the art on
 ModelNet40, ScanObjectNN, RGBD and SHREC'17, above MVCNN and above transformers with vectors for the cameras; few views suffice (the tables were not at hand).
-Eight renders around the vertical of each of 1,978 meshes of 69 classes, and 492 to test. As in the paper, resnet_nano first learns to classify single
-pictures, then all learns to classify sets, of which training shows four to eight pictures. Measured is the classifier itself, with all pictures, and with
-four, two and one, chosen at random; "unordered" has all of them, in any order, and does not tell which is which: that is for the arm with cameras.
+Eight renders around the vertical of each of 1,978 meshes of 69 classes, and 492 to test: few, so there are six seeds. As in the paper, the network of
+pictures (resnet_nano) first learns to classify single ones, in 300 steps, then all learns to classify sets, of which training shows four to eight pictures.
+Measured is the classifier itself, with all pictures, and with four, two and one, chosen at random; "unordered" has all of them, in any order, and does not
+tell which is which: that is for the arm with cameras.
 """
 
 import torch
 
 from manyviews.app.evidence import Arena, Arm, Claim, Versus
-from manyviews.backbones.building import build_encoder
 from manyviews.backbones.vsformer import Pooled, VSFormer
 from manyviews.contracts import View
 from manyviews.counters import Counter
@@ -42,13 +42,13 @@ def accuracies(bench, method):
 
 
 def stages(build):
-    """Single pictures first, then sets; both with labels."""
+    """Single pictures first, then sets; both with labels. The network of pictures, and the widths, are those of the words' encoder."""
 
     def run(bench):
-        network = build_encoder("resnet_nano", bench.train.channels, bench.size, seed=bench.seed)
-        one = bench.pretrain(single_views(bench.pretraining), network, steps=min(300, 2 * int(bench.words.get("steps") or 300)), batch=128)
+        like = bench.encoder()
+        one = bench.pretrain(single_views(bench.pretraining), like.picture, **({"steps": 300, "batch": 128} if "steps" in bench.words else {"epochs": 30}))
         torch.manual_seed(bench.seed)
-        two = bench.pretrain(encoder=build(one.encoder))
+        two = bench.pretrain(encoder=build(one.encoder, {"dim": like.dim, "heads": like.layers[0].heads}))
         return {**accuracies(bench, two), **bench.probes(two.exported)}
 
     return run
@@ -63,10 +63,10 @@ CLAIM = Claim(
     paper="state of the art on ModelNet40, ScanObjectNN, RGBD, SHREC'17; above MVCNN and above transformers with cameras; few views suffice",
     question="Does attention among an object's pictures, without order, tell more than their largest or mean features, also with few of them?",
     arms={
-        "vsformer": arm(lambda picture: VSFormer(picture, dim=128, heads=4)),
-        "max pooling (MVCNN)": arm(lambda picture: Pooled(picture, "max")),
-        "mean pooling": arm(lambda picture: Pooled(picture, "mean")),
-        "with cameras": arm(lambda picture: VSFormer(picture, dim=128, heads=4, cameras=VIEWS)),
+        "vsformer": arm(lambda picture, widths: VSFormer(picture, **widths)),
+        "max pooling (MVCNN)": arm(lambda picture, widths: Pooled(picture, "max")),
+        "mean pooling": arm(lambda picture, widths: Pooled(picture, "mean")),
+        "with cameras": arm(lambda picture, widths: VSFormer(picture, **widths, cameras=VIEWS)),
     },
     data=(Arena(f"renders:shapes69/meshes,views={VIEWS},side=32,poses=ring", name="shapes69", prepare=sets),),
     versus=(
@@ -80,5 +80,6 @@ CLAIM = Claim(
         Versus("vsformer", "raw input", "linear"),
     ),
     common={"encoder": "vsformer_micro", "size": 32, "steps": 200, "batch": 32},
+    seeds=6,
     full={"encoder": "vsformer", "size": 224, "epochs": 300, "batch": 450},
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from manyviews.data.arrays import Array
 from manyviews.data.dataset import Data
 from manyviews.data.pair_files import Column
-from manyviews.data.pairs import Both, as_pairs
+from manyviews.data.pairs import Both, as_pairs, caption
 
 TRAIN, TEST, SIDE, FINE, SEED = 4000, 1000, 32, 2, 20260
 COLOURS = {
@@ -114,3 +115,22 @@ def builtin_pairs() -> Data:
     store = Both(Array(pictures, "the built-in set of pairs"), Column(pa.array(captions)), "the built-in set of pairs")
     columns = {"label": what[:, 0], "split": split, "first": what[:, 0], "second": what[:, 1], "relation": what[:, 2]}
     return as_pairs(store, columns, OBJECTS)
+
+
+def questions(data: Data) -> dict[str, Any]:
+    """What `manyviews.evaluate.caption_choice` asks: groups of texts that say the same, each picture's own, and sentences with the objects exchanged.
+
+    Of this set: about every pair of objects in `data` the eight sentences of either order, relation and wording, and, where both objects have the same
+    article, as the first word of a text has a token of its own, `right` and `wrong` about `rows`. Of any other set: its captions, and nothing exchanged.
+    """
+    if "first" not in data.columns:
+        texts = [caption(data, i) for i in range(len(data))]
+        names = sorted(set(texts))
+        return {"groups": [[name] for name in names], "own": np.array([names.index(text) for text in texts])}
+    what = list(zip(*(data.columns[name].tolist() for name in ("first", "second", "relation")), strict=True))
+    own = [(min(a, b), max(a, b)) for a, b, _ in what]
+    pairs = sorted(set(own))
+    groups = [[sentence(*both, r, turned) for both in ((a, b), (b, a)) for r in (0, 1) for turned in (False, True)] for a, b in pairs]
+    rows = [i for i, (a, b, _) in enumerate(what) if article(OBJECTS[a]).split()[0] == article(OBJECTS[b]).split()[0]]
+    right, wrong = [sentence(*what[i]) for i in rows], [sentence(what[i][1], what[i][0], what[i][2]) for i in rows]
+    return {"groups": groups, "own": np.array([pairs.index(pair) for pair in own]), "rows": np.array(rows), "right": right, "wrong": wrong}

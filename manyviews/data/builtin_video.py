@@ -65,7 +65,14 @@ def thing(p: Float32[np.ndarray, "2 count time pixels"], rng: np.random.Generato
 def films_of(motion: str, count: int, seed: list[int]) -> np.ndarray:
     """uint8 (count, time, side, side, 3)."""
     rng = np.random.default_rng(seed)
-    place, angle, size = paths(motion, count, rng)
+    return filmed(*paths(motion, count, rng), rng)
+
+
+def filmed(
+    place: Float32[np.ndarray, "count time 2"], angle: Float32[np.ndarray, "count time"], size: Float32[np.ndarray, "count time"], rng: np.random.Generator
+) -> np.ndarray:
+    """Things that move so, uint8 (count, time, side, side, 3): what they look like is drawn."""
+    count = len(place)
     axis = ((np.arange(SIDE) + 0.5) / SIDE * 2 - 1).astype(np.float32)
     y, x = (a.ravel() for a in np.meshgrid(axis, axis, indexing="ij"))
     dx, dy = x - place[..., :1], y - place[..., 1:]

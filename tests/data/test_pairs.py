@@ -207,3 +207,22 @@ def test_the_built_in_pairs_are_made_the_same_each_time_and_test_new_composition
     assert np.array_equal(again, built.drawn(np.array([[0, 11, 0]]), np.random.default_rng(1)))
     left, right = again[0, :, :16].reshape(-1, 3).astype(int), again[0, :, 16:].reshape(-1, 3).astype(int)
     assert (left[:, 0] - left[:, 2]).max() > 100 and (right[:, 2] - right[:, 0]).max() > 80, "red on the left, blue on the right"
+
+
+def test_questions_about_the_built_in_pairs_name_what_is_in_them_and_exchange_only_objects_with_one_article():
+    data = built.builtin_pairs()
+    test = data.select(np.flatnonzero(data.columns["split"] == "test")[:60])
+    asked = built.questions(test)
+    captions = [caption(test, i) for i in range(len(test))]
+    assert all(captions[i] in asked["groups"][k] for i, k in enumerate(asked["own"]))
+    assert {len(set(group)) for group in asked["groups"]} == {8}
+    for i, right, wrong in zip(asked["rows"], asked["right"], asked["wrong"], strict=True):
+        assert right in asked["groups"][asked["own"][i]] and right != wrong
+        assert sorted(right.split()) == sorted(wrong.split()) and right.split()[0] == wrong.split()[0]
+    assert 0 < len(asked["rows"]) < len(test)
+
+
+def test_questions_about_other_pairs_are_their_captions(tmp_path: Path):
+    data = open_pairs(folder_of(tmp_path / "some", [*WORDS, WORDS[0]]))
+    asked = built.questions(data)
+    assert [asked["groups"][k] for k in asked["own"]] == [[caption(data, i)] for i in range(5)] and len(asked["groups"]) == 4
