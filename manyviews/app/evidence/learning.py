@@ -1,7 +1,7 @@
 """The claim of an encoder of parts: methods that were made for pictures teach it something about what it is shown, unchanged.
 
-Slow copies average over about 50 steps, and DINO and iBOT have 256 prototypes, for some hundred or thousand samples. These two see ten crops of each sample:
-they take half as many steps, and their copies, which are what is asked, average over 25.
+In the small budget slow copies average over about 50 steps, and DINO and iBOT have 256 prototypes, for some hundred or thousand samples. These two see ten
+crops of each sample: they take half as many steps, and their copies, which are what is asked, average over 25.
 """
 
 from __future__ import annotations

@@ -28,8 +28,6 @@ from manyviews.app.evidence.verdicts import NOT_RUN
 from manyviews.app.run import versions
 from manyviews.errors import InputError
 
-ARMS = 16  # that one process runs before another takes its place, so that nothing that leaks adds up
-
 
 def wanted(claim: Claim, budget: str) -> list[Task]:
     """Every arm on every arena, once, and the headline's baseline for as long as what it is compared with, where that is asked for."""
@@ -129,10 +127,11 @@ class Here(futures.Executor):
 
 
 def pool_of(jobs: int) -> futures.Executor:
-    """Processes that share nothing with each other, each for some arms one after the other: to start one costs as much as a fifth of a small arm."""
-    if jobs == 1:
-        return Here()
-    return futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=ARMS)
+    """Processes that share nothing with each other, each for arms one after the other: to start one costs a fifth of a small arm. For one job this process.
+
+    They are not replaced as they go (`max_tasks_per_child`): in Python 3.11 a pool hangs that loses its last process while work is waiting.
+    """
+    return Here() if jobs == 1 else futures.ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
 
 
 def workers(jobs: int) -> int:
