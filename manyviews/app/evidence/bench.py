@@ -136,7 +136,7 @@ class Bench:
         if self.brief:
             self.heard += [float(x.mean()), float(x.std())]
         labels = np.zeros(len(data), np.int64) if data.labels is None else data.labels
-        return Labelled(x, torch.from_numpy(labels)[index].long(), len(data.classes))
+        return Labelled(x, torch.from_numpy(labels)[index].long(), max(1, len(data.classes)))
 
     def finetune(self, encoder: Encoder, labels: int = 1000, steps: int = 150) -> np.ndarray:
         """Right or wrong for each test sample, after training encoder and classifier on so many labelled samples.
