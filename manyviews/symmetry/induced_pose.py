@@ -49,7 +49,7 @@ class FieldNet(Encoder):
     rep: Representation
 
     def fields(self, x: Float[Tensor, "batch channels height width"]) -> list[Float[Tensor, "batch channels_ numbers _ _"]]:
-        """From fine to coarse, of pictures in [0, 1]."""
+        """From fine to coarse, of pictures in [0, 1]; abstract: every network of fields has its own."""
         raise NotImplementedError
 
     def pyramid(self, view: View) -> list[Tokens]:

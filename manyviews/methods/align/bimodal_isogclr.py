@@ -21,6 +21,7 @@ from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
 from manyviews.nn.distributed import gather
 from manyviews.nn.individual_temperatures import IndividualTemperatures
+from manyviews.nn.towers import lacking_towers
 
 
 class BimodalISogCLR(Method):
@@ -52,11 +53,8 @@ class BimodalISogCLR(Method):
         steepest: float = 5.0,
     ):
         super().__init__()
-        if not all(hasattr(encoder, part) for part in ("embed_image", "embed_text")):
-            raise InputError(
-                "bimodal_isogclr aligns pictures with their captions, and this encoder has no tower for text; name one for each, e.g. "
-                "--encoder resnet_micro+causal_transformer_micro, and data of pictures with captions, e.g. builtin:pairs"
-            )
+        if problems := lacking_towers("bimodal_isogclr", encoder):
+            raise InputError(*problems)
         self.encoder = encoder
         settings = (rho, temperature, lowest, highest, gamma, beta, step, steepest)
         self.image_state, self.text_state = IndividualTemperatures(samples, *settings), IndividualTemperatures(samples, *settings)

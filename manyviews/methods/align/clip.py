@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from manyviews.contracts import Encoder, Method, Recipe, Terms, View
 from manyviews.errors import InputError
 from manyviews.nn.distributed import gather, rank
+from manyviews.nn.towers import lacking_towers
 
 
 class CLIP(Method):
@@ -32,12 +33,7 @@ class CLIP(Method):
 
     def __init__(self, encoder: Encoder, temperature: float = 0.07, ceiling: float = 100.0):
         super().__init__()
-        problems = []
-        if not all(hasattr(encoder, part) for part in ("embed_image", "embed_text")):
-            problems.append(
-                "clip aligns pictures with their captions, and this encoder has no tower for text; name one for each, e.g. "
-                "--encoder resnet_micro+causal_transformer_micro, and data of pictures with captions, e.g. builtin:pairs"
-            )
+        problems = lacking_towers("clip", encoder)
         if temperature <= 0:
             problems.append(f"--set temperature={temperature}: it divides similarities and must be above 0; the paper's is 0.07")
         elif ceiling * temperature < 1:
