@@ -22,8 +22,9 @@ OF = {  # what is measured of some modalities alone
     "recall": ("pairs",),
     **dict.fromkeys(("symmetry", "symmetry_levels", "lie_norm"), tuple(TRANSFORMATIONS)),
 }
-UNLABELLED = ("segmentation", "recall", "symmetry", "symmetry_levels", "lie_norm")  # what needs no label of the whole sample
-SELDOM = ("linear_sgd", "symmetry", "symmetry_levels", "lie_norm")  # take long; the first seldom says more than linear
+PLACES = ("segmentation", "prompt_patch")  # what needs to be told what lies where
+UNLABELLED = (*PLACES, "recall", "symmetry", "symmetry_levels", "lie_norm")  # what needs no label of the whole sample
+SELDOM = ("linear_sgd", "prompt_patch", "symmetry", "symmetry_levels", "lie_norm")  # take long; the first seldom says more than linear
 
 
 def why_not(name: str, data: Data, model: Model) -> str:
@@ -32,9 +33,9 @@ def why_not(name: str, data: Data, model: Model) -> str:
         return f"{name} is measured of {' and '.join(OF[name])}, and this is a model of {model.modality}"
     if name == "recall" and data.modality != "pairs":
         return f"recall needs pictures with captions, and {data.describe()} has none"
-    if name == "segmentation" and regions(data) is None:
-        return f"segmentation needs samples that say what lies where, as parts of shapes and label maps of volumes do, and {data.describe()} does not"
-    if name in ("segmentation", "symmetry_levels") and not model.encoder.widths:
+    if name in PLACES and regions(data) is None:
+        return f"{name} needs samples that say what lies where, as parts of shapes and label maps of volumes and pictures do, and {data.describe()} does not"
+    if name in (*PLACES, "symmetry_levels") and not model.encoder.widths:
         return f"{name} needs an encoder with features of parts, and {model.architecture} has none"
     if name not in UNLABELLED and data.labels is None:
         return f"{name} needs labels, and {data.describe()} has none; put each class into a folder of its own"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from manyviews.app.symmetry import BATCH as TOGETHER
 from manyviews.app.symmetry import SAMPLES, lie_norms, poses, some_objects, symmetry, symmetry_of_levels
-from manyviews.contracts import View
+from manyviews.contracts import Tokens, View
 from manyviews.counters import Counter
 from manyviews.data.dataset import Data, Unreadable
 from manyviews.data.regions import Regions, regions
@@ -27,10 +27,11 @@ from manyviews.evaluate.knn import knn
 from manyviews.evaluate.label_fraction import label_fraction
 from manyviews.evaluate.linear import Linear, linear
 from manyviews.evaluate.linear_sgd import linear_sgd
+from manyviews.evaluate.prompt_patch import deepest, owners, prompt_patch
 from manyviews.evaluate.retrieval import retrieval
 from manyviews.evaluate.robustness import robustness
 from manyviews.evaluate.scores import Labelled, Score, accuracy
-from manyviews.evaluate.segmentation import Located, levels_of, segmentation
+from manyviews.evaluate.segmentation import Levels, Located, levels_of, segmentation
 from manyviews.evaluate.svm import svm, trials
 from manyviews.evaluate.symmetry import Symmetry
 from manyviews.evaluate.zero_shot import class_embeddings, recall, zero_shot_accuracy
@@ -84,6 +85,14 @@ class Case:
         """The linear probe, fitted once for all that need it."""
         return linear(self.train, self.validation, seed=self.seed, products=self.products)
 
+    @property
+    def levels(self) -> Levels:
+        """What the encoder's levels have at every place; of the raw input, the input."""
+        if isinstance(self.encoder, torch.nn.Module):
+            return levels_of(self.encoder)
+        raw_parts: Levels = finding.of_modality(self.train_rows.modality).raw_parts
+        return raw_parts
+
     def see(self, rows: Data, policy: Callable[[View, Counter], dict] | None = None) -> Labelled:
         """Features of those rows, as they are or as `policy` shows them. Raises InputError when they are not finite or not enough could be read."""
         x, index = self.features(self.encoder, rows, policy or plain(self.size, rows.modality))
@@ -113,8 +122,8 @@ class Case:
         return self.features(embed, self.test_rows, lambda samples, counter: {"v": policy(samples, counter)[role]})[0]
 
 
-def located(rows: Data, inside: Regions, size: int, device: str, number: dict[int, int]) -> Iterator[Located]:
-    """Each sample as it is, with its places and what is there, as `number` counts it."""
+def located(rows: Data, inside: Regions, size: int, device: str, number: dict[int, int] | None = None) -> Iterator[Located]:
+    """Each sample as it is, with the places of it that are shown and what is there, as `number` counts it."""
     policy, module = plain(size, rows.modality), finding.of_modality(rows.modality)
     for i in range(len(rows)):
         try:
@@ -124,10 +133,11 @@ def located(rows: Data, inside: Regions, size: int, device: str, number: dict[in
         samples = rows.batch(np.array([i]))
         if len(samples):
             view = policy(samples.to(device), Counter(0, 0))["v"]
-            where = module.placed(view, torch.from_numpy(places)[None].float().to(device))[0]
+            where = module.placed(view, torch.from_numpy(places)[None].float().to(device))[0].cpu()
+            shown = ~where.isnan().any(1)
             known, back = np.unique(there, return_inverse=True)
-            labels = np.array([number.get(int(n), -1) for n in known])[back]
-            yield Located(view, where.cpu(), torch.from_numpy(labels), -1 if rows.labels is None else int(rows.labels[i]))
+            labels = np.array([int(n) if number is None else number.get(int(n), -1) for n in known])[back]
+            yield Located(view, where[shown], torch.from_numpy(labels)[shown], -1 if rows.labels is None else int(rows.labels[i]))
 
 
 def score_segmentation(case: Case) -> dict[str, Score]:
@@ -135,14 +145,28 @@ def score_segmentation(case: Case) -> dict[str, Score]:
     train, test = regions(case.train_rows), regions(case.test_rows)
     if train is None or test is None:
         raise InputError("of the training or of the test samples none says what lies where")
+    train, test = train.kinds, test.kinds
     there = sorted({int(n) for i in range(len(case.train_rows)) for n in values(train, i)})
     names = [train.names[n] if n < len(train.names) else f"{n}" for n in there]
     number = {n: k for k, n in enumerate(there)}
-    module = finding.of_modality(case.train_rows.modality)
-    levels = levels_of(case.encoder) if isinstance(case.encoder, torch.nn.Module) else module.raw_parts
     known = located(case.train_rows, train, case.size, case.device, number)
     asked = located(case.test_rows, test, case.size, case.device, number)
-    return segmentation(levels, known, asked, names, train.measure, case.seed)
+    return segmentation(case.levels, known, asked, names, train.measure, case.seed)
+
+
+def score_prompt_patch(case: Case) -> dict[str, Score]:
+    """Each object in the test samples from its own central part, and how alike parts are within and between objects; of the deepest level with parts enough."""
+    inside = regions(case.test_rows)
+    if inside is None:
+        raise InputError("of the test samples none says what lies where")
+
+    def scenes() -> Iterator[tuple[Tokens, Tensor]]:
+        for one in located(case.test_rows, inside, case.size, case.device):
+            level = deepest(case.levels(one.view))
+            objects = owners(level.where.float().cpu(), one.places[None], one.labels[None])
+            yield level, objects if inside.background is None else torch.where(objects == inside.background, -1, objects)
+
+    return prompt_patch(scenes(), case.seed)
 
 
 def values(inside: Regions, i: int) -> np.ndarray:
@@ -247,6 +271,7 @@ EVALUATORS: dict[str, Callable[[Case], dict[str, Score]]] = {
     "boosted_trees": lambda case: {"boosted trees": boosted_trees(case.train.x, case.train.y, case.test.x, case.test.y, seed=case.seed)},
     "zero_shot": score_zero_shot,
     "recall": score_recall,
+    "prompt_patch": score_prompt_patch,
     "linear_sgd": score_linear_sgd,
     "symmetry": score_symmetry,
     "symmetry_levels": score_levels,

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from manyviews.data.dataset import Unreadable
+from manyviews.data.dataset import Data, Unreadable
+from manyviews.data.regions import Regions
 from manyviews.nn import memory
 
 ENDINGS = """.jpg .jpeg .jpe .jfif .mpo .png .apng .bmp .dib .gif .tif .tiff .webp .avif .avifs .ppm .pgm .pbm .pnm .pfm .jp2 .j2k .j2c .jpc .jpf
@@ -276,3 +277,10 @@ def usual(pictures: Sequence[np.ndarray]) -> tuple[int, int]:
     counts = Counter(a.shape[2] for a in pictures)
     channels = max(counts, key=lambda c: (counts[c], -c))
     return 3 if channels == 1 and 3 in counts else channels, 16 if any(a.dtype == np.uint16 for a in pictures) else 8
+
+
+def regions(data: Data) -> Regions | None:
+    """The label maps beside pictures (`manyviews.data.picture_maps`), or None."""
+    from manyviews.data import picture_maps
+
+    return picture_maps.regions(data)

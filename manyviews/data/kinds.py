@@ -5,6 +5,7 @@ KINDS = {  # what there is, with an example each; shown by `manyviews data`
     "a folder of images, at any depth": "PHOTOS/",
     "class folders": "PETS/cat/1.jpg PETS/dog/2.png ... as PETS",
     "split folders": "PETS/train/cat/1.jpg PETS/test/cat/2.jpg ... as PETS (train, validation, test)",
+    "pictures with label maps": "SCENES/images/1.jpg SCENES/labels/1.png ..., VOC, 1_mask.png beside 1.jpg; SCENES?void=11&background=0, CELLS?instances=yes",
     "one image": "photo.jpg",
     "a list of files": "files.txt (one path a line), files.csv (path, label, split, and columns of your own such as track or group)",
     "WebDataset tar shards": "SHARDS/ (of .tar), train.tar, 'shard-{0000..0003}.tar'",

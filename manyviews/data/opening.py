@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from manyviews.data import arrays, diebench, folder, images, imaginet, lists, pass_dataset, shards
+from manyviews.data import arrays, diebench, folder, images, imaginet, lists, pass_dataset, picture_maps, shards
 from manyviews.data.dataset import Data, Store
 from manyviews.data.kinds import MODALITIES
 from manyviews.data.labels import text
@@ -90,13 +90,17 @@ def open_data(source: Any, modality: str | None = None) -> Data:
     for other in MODALITIES[1:] if modality is None else ():
         if getattr(of_modality(other), f"looks_like_{other}")(path):
             return as_modality(f"{path}{mark}{choices}", other)
+    said: dict[str, Any] = {}
     if choices:
         from manyviews.data import stills
 
-        every = stills.every_of(chosen(f"{path}{mark}{choices}", stills.CHOICES)[1])
+        said = chosen(f"{path}{mark}{choices}", {**stills.CHOICES, **picture_maps.CHOICES})[1]
+        every = stills.every_of(said)
         if every is not None:
             return stills.stills(of_modality("video").open_video(path), every)
-    return as_images(*(from_folder(path) if path.is_dir() else from_file(path)))
+        if not path.is_dir():
+            raise InputError(f"{' and '.join(said)} after the ?: that is about the label maps in a folder of pictures")
+    return as_images(*(from_folder(path, said) if path.is_dir() else from_file(path)))
 
 
 def of_publishers(name: str, source: str) -> Found:
@@ -139,8 +143,8 @@ def as_images(store: Store, columns: dict[str, np.ndarray], classes: Sequence[st
     return dataclasses.replace(data, channels=channels, bits=bits)
 
 
-def from_folder(path: Path) -> Found:
-    """A folder by what is in it: a Hugging Face data set, images, tar shards, Parquet files. Raises InputError."""
+def from_folder(path: Path, maps: dict[str, Any]) -> Found:
+    """A folder by what is in it: a Hugging Face data set, images, tar shards, Parquet files. maps: what was said of label maps. Raises InputError."""
     if (path / "dataset_dict.json").is_file() or ((path / "state.json").is_file() and (path / "dataset_info.json").is_file()):
         from manyviews.data import huggingface
 
@@ -150,7 +154,7 @@ def from_folder(path: Path) -> Found:
             return opened(path)
     found = folder.folder(path, images.SUFFIXES)
     if found is not None:
-        return found
+        return picture_maps.told_apart(found, maps)
     for ending, read in {".tar": from_shards, ".parquet": from_parquet}.items():
         files = [path / os.fsdecode(name) for part in folder.walk(path, (ending,)) for name in part.to_pylist()]
         if files:

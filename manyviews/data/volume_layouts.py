@@ -1,12 +1,10 @@
-"""How folders of volumes are laid out: label maps beside scans, splits, classes, dataset.json."""
+"""How folders of volumes are laid out: scans and series, label maps beside them, splits, classes."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 from manyviews.data import folder, lists
 from manyviews.data.dataset import Unreadable
 from manyviews.data.dicom import SLICES, grouped, is_dicom
+from manyviews.data.label_layouts import paired
 from manyviews.data.labels import text
 from manyviews.data.volume_files import SUFFIXES
 from manyviews.errors import InputError
@@ -73,23 +72,6 @@ class LabelMaps(Volumes):
         return hashlib.sha256(super().fingerprint().encode() + repr(self.masks).encode()).hexdigest()
 
 
-FOLDER = re.compile(r"(images?|imgs?|labels?|masks?|segmentations?|annotations?)(tr|ts|val|train|test)?", re.IGNORECASE)
-ENDING = re.compile(r"[_-](labels?|seg|segmentation|mask|gt)$", re.IGNORECASE)
-PARTS = {"tr": "train", "ts": "test"}
-
-
-def described(path: Path) -> tuple[list[str], list[str]]:
-    """What dataset.json of the Medical Segmentation Decathlon or nnU-Net says: the kind of scan in each channel, and the names of the labels 0, 1 ..."""
-    root = path if path.is_dir() else path.absolute().parent
-    try:
-        told = json.loads(((root.parent if FOLDER.fullmatch(root.name) else root) / "dataset.json").read_text(encoding="utf-8"))
-        kinds, labels = told.get("modality") or told.get("channel_names") or {}, told.get("labels") or {}
-        numbers = {int(k): str(name) for k, name in (labels.items() if all(str(k).isdigit() for k in labels) else ((n, k) for k, n in labels.items()))}
-        return [str(kind) for kind in kinds.values()], [numbers.get(i, str(i)) for i in range(max(numbers, default=-1) + 1)]
-    except (OSError, ValueError, TypeError, AttributeError):  # none, or another kind of dataset.json
-        return [], []
-
-
 def listed(path: Path) -> tuple[Volumes, dict[str, np.ndarray], list[str]]:
     """What lies in a folder, is listed in a file, or is one file; the label maps; the columns and classes that folders tell. Raises InputError."""
     if path.suffix.lower() in (".txt", ".csv", ".tsv"):
@@ -105,7 +87,7 @@ def listed(path: Path) -> tuple[Volumes, dict[str, np.ndarray], list[str]]:
     dicom = [name for name in found if name.lower().endswith(slices)]
     if not found:
         dicom = [name for part in folder.walk(path, ("",)) for name in part.to_pylist() if is_dicom(os.path.join(os.fsencode(path), name))]
-    rows, masks, places = paired([name for name in found if not name.lower().endswith(slices)])
+    rows, masks, places = paired([name for name in found if not name.lower().endswith(slices)], SUFFIXES)
     series = grouped(path, dicom)
     columns, classes = folder.columns_of(folder.column([*places, *series]))
     if len(classes) * 2 > len(rows) + len(series):  # folders of single samples are those of patients
@@ -114,22 +96,3 @@ def listed(path: Path) -> tuple[Volumes, dict[str, np.ndarray], list[str]]:
     missing = f" ({len(closed)} of its folders cannot be listed, the first is {closed[0]})" if closed else ""
     files = folder.Files(path, folder.column([*rows, *series]), f"folder {text(str(path))}{missing}")
     return Volumes(files, dict(enumerate(series.values(), len(rows))), masks), columns, classes
-
-
-def paired(paths: list[bytes]) -> tuple[list[bytes], dict[int, bytes], list[bytes]]:
-    """The volumes among files, the label maps of some of them (row -> path), and the volumes' paths as if split and class folders alone were there."""
-    volumes, maps = [], {}
-    for path in paths:
-        *folders, name = os.fsdecode(path).split("/")
-        stem = name[: -len(next(s for s in sorted(SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)))]
-        parts = [FOLDER.fullmatch(f) for f in folders]
-        place = [(PARTS.get((m[2] or "").lower(), m[2] or "") if m else f) for f, m in zip(folders, parts, strict=True)]
-        key = ("/".join(filter(None, place)), ENDING.sub("", stem))
-        if ENDING.search(stem) or any(m and not m[1].lower().startswith("im") for m in parts):
-            maps[key] = path
-        else:
-            volumes.append((path, key, os.fsencode("/".join([*filter(None, place), name]))))
-    found = [maps.get(key) or maps.get((key[0], key[1].rpartition("_")[0])) for _, key, _ in volumes]  # of one of its channels: scan_0000, scan_t1
-    if not any(found):  # names that only look like it
-        return paths, {}, paths
-    return [path for path, *_ in volumes], {i: m for i, m in enumerate(found) if m}, [place for *_, place in volumes]

@@ -29,12 +29,13 @@ from jaxtyping import Float32, Int16
 from manyviews.data import arrays, flat_volumes
 from manyviews.data.dataset import Data, Unreadable
 from manyviews.data.dicom import SLICES, from_dicom, is_dicom
+from manyviews.data.label_layouts import described
 from manyviews.data.labels import text
 from manyviews.data.locating import chosen, numbers, whether
 from manyviews.data.regions import Regions
 from manyviews.data.volume_files import MANY, READERS, SUFFIXES, from_numpy
 from manyviews.data.volume_files import number_type as number_type
-from manyviews.data.volume_layouts import LabelMaps, Scan, Volumes, described, listed
+from manyviews.data.volume_layouts import LabelMaps, Scan, Volumes, listed
 from manyviews.data.voxels import Grid, Sampling
 from manyviews.errors import InputError
 
@@ -217,7 +218,7 @@ def regions(data: Data) -> Regions | None:
         z, y, x = np.indices(labels.shape, dtype=np.float32) + 0.5
         return np.stack([x, y, z], -1).reshape(-1, 3), labels.reshape(-1).astype(np.int64)
 
-    return Regions(read, "dice", maps.classes)
+    return Regions(read, "dice", maps.classes, background=0)
 
 
 def from_array(source: np.ndarray) -> Data:

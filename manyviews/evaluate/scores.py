@@ -90,5 +90,17 @@ def bootstrap(values: Float[Tensor, "rows"], seed: int = 0, draws: int = 1000) -
     else:
         v = values.double().numpy()
         means = np.array([v[rng.integers(0, n, n)].mean() for _ in range(draws)])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Score(float(values.double().mean()), float(low), float(high))
+    return interval(values.double().mean(), torch.from_numpy(means))
+
+
+def interval(value: Float[Tensor, ""], resampled: Float[Tensor, "draws"]) -> Score:
+    """A number with the percentile interval of what it is in resamples, those left out in which it is not defined (NaN)."""
+    low, high = resampled[~resampled.isnan()].quantile(torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
+    return Score(float(value), low, high)
+
+
+def resampled(counts: Float[Tensor, "rows *shape"], seed: int = 0, draws: int = 1000) -> Float[Tensor, "draws *shape"]:
+    """The sums over `draws` resamples of the rows, for what is a ratio of sums."""
+    n = len(counts)
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)  # how often each row is in each
+    return torch.einsum("rn,n...->r...", torch.from_numpy(times).to(counts.dtype), counts)

@@ -7,7 +7,8 @@ training sample; every place of a test sample is asked about.
 Of parts of shapes the measure is the intersection over union (Yi et al., "A Scalable Active Framework for Region Annotation in 3D Shape Collections",
 SIGGRAPH Asia 2016): of a shape the mean over the parts that its category has, where one that is neither there nor predicted counts 1; then the mean over
 shapes, and the mean over the categories' means. Only parts of the shape's own category, which is known, are answered. Of organs it is the Dice coefficient of
-each class but the background, over the volumes in which it is or is predicted.
+each class but the background, over the volumes in which it is or is predicted. Of things in pictures it is the mean over classes of the intersection over
+union of all places of all pictures together, as PASCAL VOC has it (Everingham et al., IJCV 2010), and the share of places that are told right.
 Departs from the papers: they train a network for it; this asks what is in the features already, so figures are lower and stand for
 nothing but beside each other.
 """
@@ -26,11 +27,12 @@ from torch import Tensor, nn
 from manyviews.contracts import Tokens, View
 from manyviews.errors import InputError
 from manyviews.evaluate.linear import Linear, linear
-from manyviews.evaluate.scores import Labelled, Score, bootstrap
+from manyviews.evaluate.scores import Labelled, Score, bootstrap, interval, resampled
 from manyviews.nn.neighbours import inverse_distance_interpolation
 
 MOST, LEAST = 10_000, 16  # places to learn from in all, and of each sample at least
 PENALTIES = (1e-4, 1e-2)
+NAMED = 12  # classes whose own scores are told, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ Levels = Callable[[View], list[Tokens]]
 def segmentation(
     levels: Levels, train: Sequence[Located] | Iterable[Located], test: Iterable[Located], names: Sequence[str], measure: str = "iou", seed: int = 0
 ) -> dict[str, Score]:
-    """Scores of a linear probe on `levels`. names: of the classes 0, 1, ...; measure: iou, or dice, for which class 0 is the background.
+    """Scores of a linear probe on `levels`. names: of the classes 0, 1, ...; measure: iou, mean_iou, or dice, for which class 0 is the background.
 
     Raises InputError where fewer than two classes have places to learn from.
     """
@@ -66,7 +68,9 @@ def segmentation(
     counted = [(one.category, count(answer(probe, features(levels, one), own.get(one.category)), one.labels, len(names))) for one in test]
     if not counted:
         raise InputError("segmentation needs test samples whose parts are known")
-    return part_iou(counted, own, seed) if measure == "iou" else dice([c for _, c in counted], names, seed)
+    if measure == "iou":
+        return part_iou(counted, own, seed)
+    return {"dice": dice, "mean_iou": mean_iou}[measure]([c for _, c in counted], names, seed)
 
 
 def some(one: Located, most: int, generator: torch.Generator) -> Located:
@@ -152,11 +156,24 @@ def dice(counted: Sequence[Int[Tensor, "3 classes"]], names: Sequence[str], seed
     if rows.isnan().all():
         raise InputError("no class but the background is in the test volumes")
     found = {"Dice": bootstrap(rows[~rows.isnan()], seed)}
-    if 1 < value.shape[1] <= 8:
+    if 1 < value.shape[1] <= NAMED:
         for name, column in zip(names[1:], value.T, strict=True):
             if not column.isnan().all():
                 found[f"Dice {name}"] = bootstrap(column[~column.isnan()], seed)
     return found
+
+
+def mean_iou(counted: Sequence[Int[Tensor, "3 classes"]], names: Sequence[str], seed: int = 0) -> dict[str, Score]:
+    """`mIoU`, the mean over the classes that are there, `right places`, and `IoU NAME` of each class where they are few; intervals are over pictures."""
+    every = torch.stack(list(counted)).double()
+    if not every[:, 2].any():
+        raise InputError("the test pictures have no place whose class is known")
+    both, said, there = torch.cat([every.sum(0, keepdim=True), resampled(every, seed)]).unbind(1)  # the first row: as they are
+    of_class = torch.where(there > 0, both / (said + there - both), torch.nan)
+    found = {"mIoU": of_class.nanmean(1), "right places": both.sum(1) / there.sum(1)}
+    if len(names) <= NAMED:
+        found |= {f"IoU {name}": of_class[:, c] for c, name in enumerate(names) if not of_class[0, c].isnan()}
+    return {name: interval(values[0], values[1:]) for name, values in found.items()}
 
 
 def levels_of(encoder: nn.Module) -> Levels:

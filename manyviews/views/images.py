@@ -18,6 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from manyviews.contracts import Tokens, View
 from manyviews.counters import Counter  # noqa: F401 (this and the next are what a policy is written with)
 from manyviews.views.changes import Blur, Centre, Change, Crop, Flip, Grey, Jitter, Rotate, Shuffle, Solarize  # noqa: F401
 from manyviews.views.picture import Spec, apply  # noqa: F401
@@ -104,6 +109,19 @@ def mae(size: int) -> Policy:
 def supervised(size: int) -> Policy:
     """The usual crops and flips of supervised training; for up to 64 pixels no crop below half the area."""
     return Policy({"v": Spec(size, (Crop((0.5 if size <= 64 else 0.08, 1.0)), Flip()))})
+
+
+def placed(view: View, places: Float[Tensor, "batch places axes"]) -> Float[Tensor, "batch places axes"]:
+    """Where places of the samples (x, y in their pixels) are among the tokens of a view, whose corners are 0 and 1; NaN where it does not show them."""
+    at = view.g.geometry.act(places) / view.x.shape[-1]
+    return torch.where(((at >= 0) & (at <= 1)).all(-1, keepdim=True), at, torch.nan)
+
+
+def raw_parts(view: View) -> list[Tokens]:
+    """What stands for the input itself, place by place: each pixel, and where it is."""
+    y, x = torch.meshgrid(*((torch.arange(n, device=view.x.device) + 0.5) / n for n in view.x.shape[2:]), indexing="ij")
+    where = torch.stack([x, y], -1).reshape(1, -1, 2).expand(len(view.x), -1, -1)
+    return [Tokens(torch.cat([view.x.flatten(2).mT, where], -1), where)]
 
 
 def two(size: int, changes: Sequence[Change]) -> Policy:

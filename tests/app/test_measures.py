@@ -71,6 +71,41 @@ def test_organs_are_segmented_though_no_scan_has_a_label(scans: Path) -> None:
         evaluate("untrained:vit3d_micro", open_data("builtin:volumes").select(np.arange(20)), only="segmentation", size=12, quiet=True)
 
 
+@pytest.fixture
+def scenes(tmp_path: Path) -> Path:
+    """A bright and a dark thing on grey, anywhere, and which is where."""
+    rng = np.random.default_rng(0)
+    y, x = np.indices((32, 32))
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for k in range(12):
+        things = np.zeros((32, 32), np.uint8)
+        for number, column in ((1, rng.uniform(6, 12)), (2, rng.uniform(20, 26))):
+            things[(x - column) ** 2 + (y - rng.uniform(8, 24)) ** 2 < 25] = number
+        shown = np.array([128, 240, 20])[things] + rng.integers(-8, 8, things.shape)
+        Image.fromarray(np.repeat(shown[..., None].astype(np.uint8), 3, 2)).save(tmp_path / f"images/{k}.png")
+        Image.fromarray(things).save(tmp_path / f"labels/{k}.png")
+    (tmp_path / "classes.txt").write_text("nothing\nbright\ndark\n")
+    return tmp_path
+
+
+def test_things_in_pictures_are_segmented_and_found_from_a_prompt(scenes: Path) -> None:
+    found = evaluate("untrained:resnet_nano", open_data(f"{scenes}?background=0"), only=["segmentation", "prompt_patch"], size=32, quiet=True)
+    of_trained, raw = found.scores["trained"], found.scores["raw input"]
+    assert list(raw) == ["mIoU", "right places", "IoU nothing", "IoU bright", "IoU dark", "IoU from a prompt", "overlap of similarities"]
+    assert list(of_trained) == list(raw) and raw["mIoU"].value > 0.9, "brightness tells them"
+    default = evaluate("untrained:resnet_nano", open_data(scenes), size=32, quiet=True)
+    assert "mIoU" in default.scores["trained"] and "IoU from a prompt" not in default.scores["trained"]
+
+
+@pytest.mark.parametrize("kind,encoder", [("shapes", "point_transformer_micro"), ("scans", "vit3d_micro")])
+def test_parts_and_organs_are_prompted_too(kind: str, encoder: str, request: pytest.FixtureRequest) -> None:
+    data = open_data(request.getfixturevalue(kind), {"shapes": "points", "scans": "volumes"}[kind])
+    found = evaluate(f"untrained:{encoder}", data, only="prompt_patch", size=64 if kind == "shapes" else 12, quiet=True)
+    assert 0 < found.scores["trained"]["IoU from a prompt"].value <= 1
+    assert ("overlap of similarities" in found.scores["trained"]) == (kind == "shapes"), "of scans the background is no object"
+
+
 def test_places_in_a_scan_are_where_the_view_has_them(scans: Path) -> None:
     """The view's voxel nearest to a place is bright where the label map has the ball."""
     import torch

@@ -198,7 +198,7 @@ def test_what_cannot_be_meant_says_what_can(clips: Path, tmp_path: Path) -> None
         with pytest.raises(InputError, match=expected):
             open_data(f"{clips}?{said}")
     folder_of(tmp_path / "photos/a", range(3))
-    with pytest.raises(InputError, match=r"one of pictures, every; did you mean every\?"):
+    with pytest.raises(InputError, match=r"one of pictures, every, void, background, instances; did you mean every\?"):
         open_data(f"{tmp_path}/photos?evry=2")
     with pytest.raises(InputError, match="pictures=yes&every=2"):
         open_data(f"{tmp_path}/photos?every=2")

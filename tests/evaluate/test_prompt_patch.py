@@ -3,13 +3,17 @@ import math
 import pytest
 import torch
 
+from manyviews.contracts import Tokens
 from manyviews.errors import InputError
 from manyviews.evaluate.prompt_patch import (
     Similarities,
     central_part,
+    deepest,
     intersection_over_union,
     object_similarities,
+    owners,
     prompt_at,
+    prompt_patch,
     prompt_segmentation,
     similarity_map,
 )
@@ -137,3 +141,35 @@ def test_what_cannot_be_measured_is_said() -> None:
         prompt_segmentation(parts, mask, grid(6), thresholds=())
     with pytest.raises(InputError, match="0 bins"):
         object_similarities(parts, mask.long(), bins=0)
+
+
+def test_parts_belong_to_what_most_places_near_them_say() -> None:
+    where = torch.tensor([[[0.25, 0.5], [0.75, 0.5], [5.0, 5.0]]])
+    places = torch.tensor([[[0.1, 0.5], [0.2, 0.4], [0.3, 0.6], [0.7, 0.5], [0.8, 0.5], [0.9, 0.5]]])
+    assert owners(where, places, torch.tensor([[9, 9, 2, 2, -1, -1]])).tolist() == [[9, 2, -1]]
+    assert owners(where, places, torch.full((1, 6), -1)).tolist() == [[-1, -1, -1]]
+
+
+def test_the_deepest_level_is_one_with_parts_enough() -> None:
+    levels = [Tokens(torch.zeros(1, n, 2), torch.zeros(1, n, 2)) for n in (256, 49, 16, 16)]
+    assert deepest(levels) is levels[1] and deepest(levels[2:]) is levels[3]
+
+
+def test_every_object_of_every_scene_is_prompted() -> None:
+    """Features that are the object's own direction give each object whole; the same features everywhere give all parts."""
+    objects = torch.where(grid(1)[..., 0] < 0.5, 3, torch.where(grid(1)[..., 1] < 0.5, 1, -1))  # half, a quarter, and a quarter of none
+    own = torch.nn.functional.one_hot(objects + 1, 5).float()
+    found = prompt_patch([(Tokens(own, grid(1)), objects)] * 3)
+    assert found["IoU from a prompt"].value == pytest.approx(1.0) and found["overlap of similarities"].value == pytest.approx(0.0)
+    blind = prompt_patch([(Tokens(torch.ones_like(own), grid(1)), objects)] * 3)
+    assert blind["IoU from a prompt"].value == pytest.approx((1 / 2 + 1 / 4) / 2) and blind["overlap of similarities"].value == pytest.approx(1.0)
+    assert prompt_patch([(Tokens(own, grid(1)), (objects == 3).long() - 1)]).keys() == {"IoU from a prompt"}, "one object: there is nothing between"
+    with pytest.raises(InputError, match="no sample shows an object of two parts"):
+        prompt_patch([(Tokens(own, grid(1)), torch.full_like(objects, -1))])
+
+
+def test_of_a_scene_of_very_many_parts_some_are_looked_at() -> None:
+    side = 64
+    objects = (grid(1, side)[..., 0] < 0.5).long()
+    found = prompt_patch([(Tokens(torch.nn.functional.one_hot(objects, 2).float(), grid(1, side)), objects)])
+    assert found["IoU from a prompt"].value == pytest.approx(1.0)

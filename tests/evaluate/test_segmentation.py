@@ -7,7 +7,7 @@ import torch
 
 from manyviews.contracts import Tokens, View
 from manyviews.errors import InputError
-from manyviews.evaluate.segmentation import Located, between, count, dice, features, grid, levels_of, part_iou, segmentation
+from manyviews.evaluate.segmentation import Located, between, count, dice, features, grid, levels_of, mean_iou, part_iou, segmentation
 
 
 def cloud(seed: int, category: int = -1, places: int = 200) -> Located:
@@ -70,6 +70,21 @@ def test_dice_leaves_out_the_background_and_classes_that_are_nowhere() -> None:
     assert found["Dice"].value == pytest.approx(2 * 2 / (3 + 3)) and found["Dice organ"].value == pytest.approx(2 / 3) and "Dice other" not in found
     with pytest.raises(InputError, match="no class but the background"):
         dice([count(torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long), 2)], ["background", "organ"])
+
+
+def test_mean_iou_is_that_of_a_slow_loop_over_all_pictures_together() -> None:
+    generator = torch.Generator().manual_seed(0)
+    said, truth = (torch.randint(0, 3, (5, 40), generator=generator) for _ in range(2))
+    truth[:, :4] = -1
+    pairs = [(int(a), int(b)) for a, b in zip(said.flatten(), truth.flatten(), strict=True) if b >= 0]
+    slow = [sum(a == b == c for a, b in pairs) / sum(c in (a, b) for a, b in pairs) for c in range(3)]
+    found = mean_iou([count(a, b, 4) for a, b in zip(said, truth, strict=True)], ["sky", "road", "car", "nowhere"])
+    assert found["mIoU"].value == pytest.approx(sum(slow) / 3)
+    assert [found[f"IoU {name}"].value for name in ("sky", "road", "car")] == pytest.approx(slow) and "IoU nowhere" not in found
+    assert found["right places"].value == pytest.approx(sum(a == b for a, b in pairs) / len(pairs))
+    assert all(score.low < score.value < score.high for score in found.values())
+    with pytest.raises(InputError, match="no place whose class is known"):
+        mean_iou([count(said[0], -torch.ones(40, dtype=torch.long), 4)], [])
 
 
 def test_places_whose_class_is_not_known_count_nowhere() -> None:
