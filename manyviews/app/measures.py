@@ -27,14 +27,15 @@ from manyviews.evaluate.knn import knn
 from manyviews.evaluate.label_fraction import label_fraction
 from manyviews.evaluate.linear import Linear, linear
 from manyviews.evaluate.linear_sgd import linear_sgd
-from manyviews.evaluate.prompt_patch import deepest, owners, prompt_patch
+from manyviews.evaluate.prompt_patch import LEAST, owners, prompt_patch
 from manyviews.evaluate.retrieval import retrieval
 from manyviews.evaluate.robustness import robustness
 from manyviews.evaluate.scores import Labelled, Score, accuracy
-from manyviews.evaluate.segmentation import Levels, Located, levels_of, segmentation
+from manyviews.evaluate.segmentation import Located, segmentation
 from manyviews.evaluate.svm import svm, trials
 from manyviews.evaluate.symmetry import Symmetry
 from manyviews.evaluate.zero_shot import class_embeddings, recall, zero_shot_accuracy
+from manyviews.nn.levels import Levels, coarsest, levels_of
 from manyviews.views import finding
 from manyviews.views.corruptions import CORRUPTIONS, corrupted
 from manyviews.views.finding import plain
@@ -155,14 +156,14 @@ def score_segmentation(case: Case) -> dict[str, Score]:
 
 
 def score_prompt_patch(case: Case) -> dict[str, Score]:
-    """Each object in the test samples from its own central part, and how alike parts are within and between objects; of the deepest level with parts enough."""
+    """Each object in the test samples from its own central part, and how alike parts are within and between; of the coarsest level with parts enough."""
     inside = regions(case.test_rows)
     if inside is None:
         raise InputError("of the test samples none says what lies where")
 
     def scenes() -> Iterator[tuple[Tokens, Tensor]]:
         for one in located(case.test_rows, inside, case.size, case.device):
-            level = deepest(case.levels(one.view))
+            level = coarsest(case.levels(one.view), LEAST)
             objects = owners(level.where.float().cpu(), one.places[None], one.labels[None])
             yield level, objects if inside.background is None else torch.where(objects == inside.background, -1, objects)
 

@@ -10,7 +10,7 @@ that is nearest to the object's centre.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -177,12 +177,6 @@ def prompt_patch(scenes: Iterable[tuple[Tokens, Int[Tensor, "1 tokens"]]], seed:
         overlap = torch.minimum(share[:, 0], share[:, 1]).sum(1)  # NaN for a resample with none of one kind
         scores["overlap of similarities"] = interval(overlap[0], overlap[1:])
     return scores
-
-
-def deepest(levels: Sequence[Tokens]) -> Tokens:
-    """The last level that has LEAST parts, or as many as any, of levels from fine to coarse."""
-    enough = min(LEAST, max(level.x.shape[1] for level in levels))
-    return next(level for level in reversed(levels) if level.x.shape[1] >= enough)
 
 
 def owners(where: Float[Tensor, "1 tokens axes"], places: Float[Tensor, "1 places axes"], labels: Int[Tensor, "1 places"]) -> Int[Tensor, "1 tokens"]:

@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from manyviews.contracts import Tokens, View
 from manyviews.errors import InputError
 from manyviews.evaluate.linear import Linear, linear
 from manyviews.evaluate.scores import Labelled, Score, bootstrap, interval, resampled
+from manyviews.nn.levels import Levels
 from manyviews.nn.neighbours import inverse_distance_interpolation
 
 MOST, LEAST = 10_000, 16  # places to learn from in all, and of each sample at least
@@ -43,9 +44,6 @@ class Located:
     places: Float[Tensor, "places axes"]  # in the frame of its tokens' `where`
     labels: Int[Tensor, "places"]  # -1: not known
     category: int = -1  # of the sample; -1: not known
-
-
-Levels = Callable[[View], list[Tokens]]
 
 
 def segmentation(
@@ -174,17 +172,3 @@ def mean_iou(counted: Sequence[Int[Tensor, "3 classes"]], names: Sequence[str], 
     if len(names) <= NAMED:
         found |= {f"IoU {name}": of_class[:, c] for c, name in enumerate(names) if not of_class[0, c].isnan()}
     return {name: interval(values[0], values[1:]) for name, values in found.items()}
-
-
-def levels_of(encoder: nn.Module) -> Levels:
-    """The pyramid of an encoder, or its tokens' features where it has none, as it is in evaluation. Raises InputError where it has neither."""
-
-    def levels(view: View) -> list[Tokens]:
-        training = encoder.training
-        encoder.eval()
-        try:
-            return encoder.pyramid(view)  # type: ignore[operator]
-        finally:
-            encoder.train(training)
-
-    return levels

@@ -8,7 +8,6 @@ from manyviews.errors import InputError
 from manyviews.evaluate.prompt_patch import (
     Similarities,
     central_part,
-    deepest,
     intersection_over_union,
     object_similarities,
     owners,
@@ -148,11 +147,6 @@ def test_parts_belong_to_what_most_places_near_them_say() -> None:
     places = torch.tensor([[[0.1, 0.5], [0.2, 0.4], [0.3, 0.6], [0.7, 0.5], [0.8, 0.5], [0.9, 0.5]]])
     assert owners(where, places, torch.tensor([[9, 9, 2, 2, -1, -1]])).tolist() == [[9, 2, -1]]
     assert owners(where, places, torch.full((1, 6), -1)).tolist() == [[-1, -1, -1]]
-
-
-def test_the_deepest_level_is_one_with_parts_enough() -> None:
-    levels = [Tokens(torch.zeros(1, n, 2), torch.zeros(1, n, 2)) for n in (256, 49, 16, 16)]
-    assert deepest(levels) is levels[1] and deepest(levels[2:]) is levels[3]
 
 
 def test_every_object_of_every_scene_is_prompted() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from manyviews.contracts import Tokens, View
 from manyviews.errors import InputError
-from manyviews.evaluate.segmentation import Located, between, count, dice, features, grid, levels_of, mean_iou, part_iou, segmentation
+from manyviews.evaluate.segmentation import Located, between, count, dice, features, grid, mean_iou, part_iou, segmentation
 
 
 def cloud(seed: int, category: int = -1, places: int = 200) -> Located:
@@ -120,14 +120,3 @@ def test_one_class_is_too_few() -> None:
     one = cloud(0)
     with pytest.raises(InputError, match="two classes"):
         segmentation(seen, [Located(one.view, one.places, torch.zeros(200, dtype=torch.long))], [one], ["a", "b"])
-
-
-def test_an_encoder_is_asked_as_it_is_in_evaluation() -> None:
-    class Net(torch.nn.Module):
-        def pyramid(self, view: View) -> list[Tokens]:
-            self.was = self.training
-            return seen(view)
-
-    net = Net().train()
-    levels_of(net)(cloud(0).view)
-    assert not net.was and net.training

@@ -19,18 +19,15 @@ from manyviews.errors import InputError
 from manyviews.train.fit import fit
 from manyviews.views import images
 from manyviews.views.finding import find_policy
+from manyviews.views.generators import Autoencoder, Unclip, build_generator, remaining
 from manyviews.views.genview import (
     LEVELS,
-    Autoencoder,
     Foreground,
     Pairs,
-    Unclip,
-    build_generator,
     find_foreground,
     generated,
     genview,
     noise_level,
-    remaining,
     summary,
 )
 
