@@ -8,7 +8,7 @@ import numpy as np
 
 from manyviews.app.measures import EVALUATORS, PRECISIONS
 from manyviews.app.model import Model
-from manyviews.app.symmetry import TRANSFORMATIONS
+from manyviews.app.symmetry import CONTINUOUS, TRANSFORMATIONS
 from manyviews.data.dataset import Data
 from manyviews.data.regions import regions
 from manyviews.errors import InputError
@@ -20,7 +20,8 @@ OF = {  # what is measured of some modalities alone
     "boosted_trees": ("tables",),
     "zero_shot": ("pairs",),
     "recall": ("pairs",),
-    **dict.fromkeys(("symmetry", "symmetry_levels", "lie_norm"), tuple(TRANSFORMATIONS)),
+    **dict.fromkeys(("symmetry", "symmetry_levels"), tuple(TRANSFORMATIONS)),
+    "lie_norm": CONTINUOUS,
 }
 PLACES = ("segmentation", "prompt_patch")  # what needs to be told what lies where
 UNLABELLED = (*PLACES, "recall", "symmetry", "symmetry_levels", "lie_norm")  # what needs no label of the whole sample

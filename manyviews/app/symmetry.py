@@ -17,8 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from manyviews.contracts import Encoder, View
+from manyviews.contracts import Encoder, Tokens, View
 from manyviews.counters import Counter
+from manyviews.data.graph_batch import Graphs
 from manyviews.errors import InputError
 from manyviews.evaluate.scores import Score
 from manyviews.evaluate.symmetry import Symmetry, measure, scored_pairs
@@ -27,6 +28,7 @@ from manyviews.evaluate.symmetry_lie import LieNorm, lie_norm
 from manyviews.evaluate.symmetry_tuples import Tuples, in_full_precision, observed, orbit
 from manyviews.groups import find
 from manyviews.groups.lie import log_space, quaternions, relative_quaternion
+from manyviews.views.graphs import Permutation
 from manyviews.views.splats import acted
 
 STRENGTHS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
@@ -45,6 +47,11 @@ class Transformation:
     numbers: Callable[[Any], Float[Tensor, "batch numbers"]]
     angular: bool = False  # whether the numbers are one angle, in radians
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def draw(self, view: View, counter: Counter, strength: float, shared: bool) -> Any:
+        """An element for each sample: one of its own, or the same for all."""
+        rows = view.index.cpu()
+        return find(self.group).sample(torch.zeros_like(rows) if shared else rows, counter, strength, name=self.name)
 
     def act(self, g: Any, view: View) -> View:
         if self.kind == "splats":
@@ -65,6 +72,33 @@ class Transformation:
     def basis(self, parameters: Float[Tensor, "pairs numbers"]) -> Float[Tensor, "pairs functions"]:
         """1, cos and sin of the angle."""
         return torch.cat([torch.ones_like(parameters), parameters.cos(), parameters.sin()], 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reordered:
+    """Permutations of the nodes of graphs, one a graph, which may have any number of them."""
+
+    nodes: Permutation
+    moved: Float[Tensor, "batch 1"]  # the share of nodes that change places
+
+    def to(self, device: torch.device | str) -> Reordered:
+        return Reordered(self.nodes.to(device), self.moved.to(device))
+
+
+@dataclasses.dataclass(frozen=True)
+class Reordering(Transformation):
+    """Nodes in another order, as if another file had listed them, and numbered anew: a graph neural network should not see it."""
+
+    def draw(self, view: View, counter: Counter, strength: float, shared: bool) -> Reordered:
+        graphs: Graphs = view.x
+        rows = view.index.cpu()[: graphs.graphs]  # one graph whose nodes are samples is taken as a whole
+        drawn = [find(f"s{n}").sample(row[None], counter, strength, name=self.name).order[0] for n, row in zip(graphs.sizes.tolist(), rows, strict=True)]
+        moved = torch.stack([(order != torch.arange(len(order))).float().mean() for order in drawn])
+        nodes = torch.cat([start + order.argsort() for start, order in zip(graphs.starts.tolist(), drawn, strict=True)])
+        return Reordered(Permutation(nodes), moved.expand(len(view))[:, None])
+
+    def act(self, g: Reordered, view: View) -> View:
+        return dataclasses.replace(view, x=dataclasses.replace(g.nodes.act(view.x), number=view.x.number))
 
 
 def named(name: str) -> Callable[[Any], Float[Tensor, "batch numbers"]]:
@@ -113,7 +147,9 @@ TRANSFORMATIONS: dict[str, tuple[Transformation, ...]] = {
     "points": (*of_space("clouds"), Transformation("rotation about y", "so2_about_y", "clouds", named("angle"), True)),
     "volumes": of_space("volumes", border="border"),
     "splats": of_space("splats"),
+    "graphs": (Reordering("order of nodes", "s", "graphs", lambda g: g.moved),),
 }
+CONTINUOUS = tuple(modality for modality in TRANSFORMATIONS if modality != "graphs")  # where there is a way from the identity to every element
 
 
 def symmetry(
@@ -132,7 +168,8 @@ def symmetry(
     found = {}
     for t in [t for t in transformations(modality, channels) if not only or t.name in only]:
         own = measured(t, t.name, tried(encoder, views, t, seed, strengths or STRENGTHS), seed)
-        found[t.name] = own if "explained by a linear map" not in own.scores else with_shared(own, tried(encoder, views, t, seed, SHARED, shared=True), t, seed)
+        alone = isinstance(t, Reordering) or "explained by a linear map" not in own.scores
+        found[t.name] = own if alone else with_shared(own, tried(encoder, views, t, seed, SHARED, shared=True), t, seed)
     return found
 
 
@@ -161,10 +198,9 @@ def tried(
     shared: bool = False,
 ) -> Tuples:
     """Every sample, and the sample under an element at each strength: one of its own, or the same for all."""
-    group, parts = find(transformation.group), []
+    parts = []
     for view in views():
-        rows = torch.zeros_like(view.index.cpu()) if shared else view.index.cpu()
-        elements = [group.sample(rows, Counter(seed, k), s, name=transformation.name) for k, s in enumerate(strengths)]
+        elements = [transformation.draw(view, Counter(seed, k), s, shared) for k, s in enumerate(strengths)]
         rotation = (lambda g: g.matrix[:, :3, :3]) if transformation.group == "so3" else None
         moved = [g.to(view.index.device) for g in elements]
         parts.append(orbit(encoder, transformation.act, moved, view, transformation.numbers, torch.tensor(strengths), rotation, shared))
@@ -173,7 +209,7 @@ def tried(
 
 def measured(transformation: Transformation, name: str, tuples: Tuples, seed: int) -> Symmetry:
     basis = transformation.basis if transformation.angular else None
-    commuting = None if transformation.group in ("so3", "sl2") else torch.add
+    commuting = None if transformation.group in ("so3", "sl2", "s") else torch.add
     return measure(name, tuples, basis=basis, compose=commuting, test=scored_pairs(tuples.object_of_pair, seed=seed), seed=seed)
 
 
@@ -186,7 +222,7 @@ def symmetry_of_levels(
     found: dict[str, dict[str, Symmetry]] = {f"level {k + 1}": {} for k in range(len(encoder.widths))}
 
     def levels(view: View) -> Tensor:
-        return torch.cat([level.x.mean(1) for level in encoder.pyramid(view)], 1)
+        return torch.cat([mean_of(level) for level in encoder.pyramid(view)], 1)
 
     for transformation in transformations(modality, channels):
         with in_full_precision(encoder):
@@ -195,6 +231,14 @@ def symmetry_of_levels(
             name = transformation.name
             found[level][name] = measured(transformation, f"{name}, {level}", dataclasses.replace(together, z=z), seed)
     return found
+
+
+def mean_of(level: Tokens) -> Float[Tensor, "batch dim"]:
+    """Over the parts that exist."""
+    if level.exists is None:
+        return level.x.mean(1)
+    exists = level.exists[..., None]
+    return torch.where(exists, level.x, 0.0).sum(1) / exists.sum(1).clamp(min=1)
 
 
 def lie_norms(encoder: Callable[[View], Tensor], views: Callable[[], Any], modality: str, channels: int = 3, seed: int = 0) -> dict[str, LieNorm]:

@@ -2,7 +2,8 @@
 
 A token is its node's features alone, so that hiding it hides them; how nodes hang together is in the place: the probability that a random walk is back after
 2, 3, 4, 5 and 6 steps (Dwivedi et al., "Graph Neural Networks with Learnable Structural and Positional Representations", ICLR 2022, arXiv:2110.07875), and of
-a node's surroundings 1 / (1 + hops to it), else 0. These have no sign and no order to choose, so a graph with its nodes renumbered gives the same tokens.
+a node's surroundings 1 / (1 + hops to it), else 0. These have no sign and no order to choose, so a graph with its nodes renumbered gives the same tokens,
+unless it has more than there is room for: which of equally near nodes are left out, their numbers say.
 What there is to predict is the features, compared as GraphMAE does (Hou et al., "GraphMAE: Self-Supervised Masked Graph Autoencoders", KDD 2022,
 arXiv:2205.10803): by (1 - cosine)^gamma with gamma = 2, which asks for the direction of a bag of words and not for its length. Features that are all 0 have
 no direction, and the error is 1 whatever is predicted.
