@@ -1,7 +1,8 @@
 """`manyviews export`: the encoder in a form that other programs load. Every file is loaded again and compared before it is put in its place.
 
 What goes in is a float picture in [0, 1], (batch, channels, height, width), of the size trained at and any batch; what comes out is (batch, dim). ONNX and
-TorchScript graphs contain the normalisation; timm does it by the mean and std of its configuration.
+TorchScript graphs contain the normalisation; timm does it by the mean and std of its configuration. Clouds, splats, volumes and video go in as their views
+`plain` give them, clouds with the number of points trained at; neighbours are found by PyTorch's own operations there, not by this package's kernels.
 """
 
 from __future__ import annotations
@@ -79,8 +80,9 @@ def export(reference: str | Path | Model, to: str, out: str | Path | None = None
         say(f"input: any {model.modality}; manyviews.load('{path}')(samples)")
     elif say:
         shape = f"(batch, {', '.join(map(str, shape_of(model)))})"
-        say(f"{path}: {model.architecture}, loaded again and compared: embeddings of random pictures differ by at most {worst:.1g}")
-        say(f"input: {USES[to].format(shape=shape, path=path)}")
+        eaten = "in [0, 1], not normalised" if model.modality == "images" else f"as the views plain of {model.modality} give them"
+        say(f"{path}: {model.architecture}, loaded again and compared: embeddings of random {model.modality} differ by at most {worst:.1g}")
+        say(f"input: {USES[to].format(modality=model.modality, shape=shape, eaten=eaten, path=path)}")
     return path
 
 
@@ -210,11 +212,20 @@ def write_onnx(model: Model, path: Path) -> Reloaded:
             why = str(error).strip().splitlines() or [type(error).__name__]
             raise InputError(f"PyTorch cannot export {model.architecture} to onnx: {why[0][:300]}; try --to torchscript") from None
         assert program is not None
+        apart(program.model.graph)
         program.model.metadata_props["manyviews"] = json.dumps(model.meta())
         size = sum(t.numel() * t.element_size() for t in model.encoder.state_dict().values())
         program.save(str(path), external_data=size > LARGEST)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda x: torch.from_numpy(session.run(None, {"image": x.cpu().numpy()})[0])
+
+
+def apart(graph: Any) -> None:
+    """Values inside that have the name of the output, as the exporter gives what a table is read for, get another."""
+    for node in graph:
+        for value in node.outputs:
+            if value.name == graph.outputs[0].name and value is not graph.outputs[0]:
+                value.name = f"{value.name}_inside"
 
 
 def write_torchscript(model: Model, path: Path) -> Reloaded:
@@ -269,8 +280,8 @@ WRITERS: dict[str, Callable[[Model, Path], Reloaded]] = {
     "timm": write_timm,
 }
 USES = {
-    "onnx": "float32 {shape} in [0, 1], not normalised; onnxruntime.InferenceSession('{path}').run(None, {{'image': x}})",
-    "torchscript": "float32 {shape} in [0, 1], not normalised; torch.jit.load('{path}')(x)",
-    "safetensors": "any pictures; manyviews.load('{path}')(pictures)",
+    "onnx": "float32 {shape} {eaten}; onnxruntime.InferenceSession('{path}').run(None, {{'image': x}})",
+    "torchscript": "float32 {shape} {eaten}; torch.jit.load('{path}')(x)",
+    "safetensors": "any {modality}; manyviews.load('{path}')(samples)",
     "timm": "{shape}, normalised as timm.data.resolve_model_data_config says; timm.create_model('local-dir:{path}', pretrained=True, num_classes=0)",
 }

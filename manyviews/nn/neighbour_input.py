@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from manyviews.errors import InputError
-from manyviews.nn.neighbour_plain import counts
+from manyviews.nn.neighbour_plain import counts, recorded
 
 
 def checked(masks: dict[str, Tensor | None], **clouds: Tensor) -> list[Tensor]:
@@ -37,7 +37,7 @@ def checked(masks: dict[str, Tensor | None], **clouds: Tensor) -> list[Tensor]:
 
 def not_finite(x: Float[Tensor, "batch points axes"], exists: Bool[Tensor, "batch points"] | None) -> str:
     """The first few clouds with points that are not finite, as text; empty: none."""
-    if bool(x.sum().isfinite()):  # true of most clouds, and quickly found
+    if recorded() or bool(x.sum().isfinite()):  # true of most clouds, and quickly found
         return ""
     wrong = ~x.isfinite().all(2) if exists is None else exists & ~x.isfinite().all(2)
     rows = wrong.any(1).nonzero()[:, 0].tolist()
@@ -48,6 +48,8 @@ def enough(points: Tensor, exists: Tensor | None, count: int, repeat: bool) -> N
     """Raises InputError where a cloud has fewer points than asked for, or none."""
     if count < 1:
         raise InputError(f"{count} points are asked for; ask for at least 1")
+    if recorded():
+        return
     most = counts(points, exists)
     fewest = int(most.min()) if len(most) else count
     if fewest < 1:
@@ -59,7 +61,7 @@ def enough(points: Tensor, exists: Tensor | None, count: int, repeat: bool) -> N
 def starts(points: Tensor, exists: Tensor | None, start: int | Tensor | None) -> Int[Tensor, "batch"]:
     """The row each cloud starts from: as given, or its first point."""
     if start is None:
-        return exists.int().argmax(1) if exists is not None else points.new_zeros(len(points), dtype=torch.long)
+        return exists.int().argmax(1) if exists is not None else points.new_zeros(points.shape[:1], dtype=torch.long)
     first = torch.as_tensor(start, device=points.device).long().expand(len(points)).contiguous()
     real = (first >= 0) & (first < points.shape[1])
     if exists is not None:

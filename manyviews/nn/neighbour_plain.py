@@ -12,6 +12,11 @@ from torch import Tensor
 CHUNK = 1 << 23  # distances at a time
 
 
+def recorded() -> bool:
+    """Whether operations are being written down, for TorchScript, ONNX or a compiler: numbers are not known then, and bits cannot be looked at."""
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+
+
 def squared(a: Float[Tensor, "*#shape axes"], b: Float[Tensor, "*#shape axes"]) -> Float[Tensor, "*shape"]:
     """Squared distances, of broadcast points."""
     return sum((p - q).square() for p, q in zip(a.unbind(-1), b.unbind(-1), strict=True))  # type: ignore[return-value]
@@ -19,14 +24,19 @@ def squared(a: Float[Tensor, "*#shape axes"], b: Float[Tensor, "*#shape axes"]) 
 
 def table(queries: Float[Tensor, "batch queries axes"], points: Float[Tensor, "batch points axes"]) -> Float[Tensor, "batch queries points"]:
     """All squared distances. Of features, by PyTorch's own sum over many axes; never by a product of matrices, which loses small distances."""
-    if points.shape[2] > 3:
+    if points.shape[2] > 3 and not recorded():
         return torch.cdist(queries, points, compute_mode="donot_use_mm_for_euclid_dist").square()
     return squared(queries[:, :, None], points[:, None])
 
 
+def parts_of(queries: Float[Tensor, "batch queries axes"], points: Float[Tensor, "batch points axes"]) -> tuple[Float[Tensor, "batch _ axes"], ...]:
+    """Queries, CHUNK distances at a time; all at once where the batch is not known yet."""
+    return (queries,) if recorded() else queries.split(max(1, CHUNK // max(1, points.shape[:2].numel())), 1)
+
+
 def counts(points: Float[Tensor, "batch points axes"], exists: Bool[Tensor, "batch points"] | None) -> Int[Tensor, "batch"]:
     """How many points each cloud has."""
-    return points.new_full((len(points),), points.shape[1], dtype=torch.long) if exists is None else exists.sum(1)
+    return points.new_full(points.shape[:1], points.shape[1], dtype=torch.long) if exists is None else exists.sum(1)
 
 
 def farthest(
@@ -55,6 +65,8 @@ def smallest(q: Float[Tensor, "batch queries points"], k: int) -> tuple[Float[Te
     """The k smallest numbers and their places, of equal ones the first; numbers are not negative."""
     if k == 1:
         place = q.argmin(2, keepdim=True)
+    elif recorded():
+        place = q.topk(k, largest=False).indices
     elif q.dtype == torch.float32:  # bits of such a number are in its order: number and place make one integer that no other equals
         both = q.view(torch.int32).long() << 32 | torch.arange(q.shape[2], device=q.device)
         place = both.topk(k, largest=False).values & 0xFFFFFFFF
@@ -68,7 +80,7 @@ def nearest(
 ) -> tuple[Float[Tensor, "batch queries {k}"], Int[Tensor, "batch queries {k}"]]:
     """Distances and rows of the nearest points, nearest first; where there are fewer than k they come again."""
     found = []
-    for some in queries.split(max(1, CHUNK // max(1, points.shape[:2].numel())), 1):
+    for some in parts_of(queries, points):
         q = table(some, points)
         if exists is not None:
             q = q.masked_fill(~exists[:, None], torch.inf)
@@ -88,7 +100,7 @@ def inside(
     """The first k points, in the order of their rows, at most `radius` away, and how many; the nearest where there is none. The rest repeats the first."""
     found, n = [], points.shape[1]
     row, square = torch.arange(n, device=points.device), torch.tensor(radius, dtype=points.dtype, device=points.device).square()
-    for some in queries.split(max(1, CHUNK // max(1, points.shape[:2].numel())), 1):
+    for some in parts_of(queries, points):
         q = table(some, points)
         if exists is not None:
             q = q.masked_fill(~exists[:, None], torch.inf)

@@ -194,7 +194,9 @@ def module(name: str) -> Any:
 
 
 def kernels(name: str, x: Float[Tensor, "batch points axes"]) -> Any:
-    """The kernels for such points; None: PyTorch does it."""
+    """The kernels for such points; None: PyTorch does it, as it must where its operations are being written down."""
+    if plain.recorded():
+        return None
     return module(name) if x.shape[2] <= 3 and x.device.type == ("cuda" if name == "neighbour_triton" else "cpu") else None
 
 

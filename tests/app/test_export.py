@@ -182,3 +182,14 @@ def test_other_architectures_export_to_onnx(tmp_path, name):
 @pytest.mark.parametrize("to", ["torchscript", "timm"])
 def test_other_architectures_export(tmp_path, name, to):
     export(timm_model(name), to, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["point_transformer_micro", "dgcnn"])
+@pytest.mark.parametrize("to", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_encoders_of_clouds_go_with_neighbours_found_by_pytorch(tmp_path, name, to):
+    said, model = [], load(f"untrained:{name}", 128)
+    path = export(model, to, tmp_path / "encoder", said.append)
+    assert "random points differ" in said[0] and "(batch, 128, 3) as the views plain of points give them" in said[1]
+    if to == "torchscript":
+        x = torch.randn(5, 128, 3)
+        torch.testing.assert_close(torch.jit.load(str(path))(x), Graph(model.encoder.eval())(x), atol=1e-5, rtol=1e-4)
