@@ -13,8 +13,8 @@ CHUNK = 1 << 23  # distances at a time
 
 
 def recorded() -> bool:
-    """Whether operations are being written down, for TorchScript, ONNX or a compiler: numbers are not known then, and bits cannot be looked at."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+    """Whether operations are being written down, for TorchScript or ONNX: numbers are not known then, and bits cannot be looked at."""
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
 def squared(a: Float[Tensor, "*#shape axes"], b: Float[Tensor, "*#shape axes"]) -> Float[Tensor, "*shape"]:
