@@ -218,5 +218,5 @@ def test_help_names_every_measurement(capsys: pytest.CaptureFixture[str]) -> Non
         main(["evaluate", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert all(name in said for name in EVALUATORS) and said.index(
-        "linear_sgd, symmetry, symmetry_levels (of the encoder), lie_norm (default: what the data allows, but the last four)"
+        "prompt_patch (where segmentation is), linear_sgd, symmetry, symmetry_levels (of the encoder), lie_norm (default: what the data allows, but the last five)"
     )

@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         help="some of knn, linear, few_shot, retrieval, label_fraction, robustness (of images), svm, svm_few_shot (of points), segmentation (of points "
-        "with parts, volumes with label maps), boosted_trees (of tables), "
-        "zero_shot, recall (of pairs), linear_sgd, symmetry, symmetry_levels (of the encoder), lie_norm (default: what the data allows, but the last four)",
+        "with parts, volumes and pictures with label maps), boosted_trees (of tables), zero_shot, recall (of pairs), prompt_patch (where segmentation is), "
+        "linear_sgd, symmetry, symmetry_levels (of the encoder), lie_norm (default: what the data allows, but the last five)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the split, the draws and the intervals (default: 0)")
     parser.add_argument("--size", type=int, help="side of the pictures in pixels (default: the model's own)")
