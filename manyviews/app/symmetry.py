@@ -47,6 +47,7 @@ class Transformation:
     numbers: Callable[[Any], Float[Tensor, "batch numbers"]]
     angular: bool = False  # whether the numbers are one angle, in radians
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    common: bool = True  # whether all samples can have one element in common
 
     def draw(self, view: View, counter: Counter, strength: float, shared: bool) -> Any:
         """An element for each sample: one of its own, or the same for all."""
@@ -147,7 +148,7 @@ TRANSFORMATIONS: dict[str, tuple[Transformation, ...]] = {
     "points": (*of_space("clouds"), Transformation("rotation about y", "so2_about_y", "clouds", named("angle"), True)),
     "volumes": of_space("volumes", border="border"),
     "splats": of_space("splats"),
-    "graphs": (Reordering("order of nodes", "s", "graphs", lambda g: g.moved),),
+    "graphs": (Reordering("order of nodes", "s", "graphs", lambda g: g.moved, common=False),),
 }
 CONTINUOUS = tuple(modality for modality in TRANSFORMATIONS if modality != "graphs")  # where there is a way from the identity to every element
 
@@ -168,8 +169,8 @@ def symmetry(
     found = {}
     for t in [t for t in transformations(modality, channels) if not only or t.name in only]:
         own = measured(t, t.name, tried(encoder, views, t, seed, strengths or STRENGTHS), seed)
-        alone = isinstance(t, Reordering) or "explained by a linear map" not in own.scores
-        found[t.name] = own if alone else with_shared(own, tried(encoder, views, t, seed, SHARED, shared=True), t, seed)
+        fitted = t.common and "explained by a linear map" in own.scores
+        found[t.name] = own if not fitted else with_shared(own, tried(encoder, views, t, seed, SHARED, shared=True), t, seed)
     return found
 
 

@@ -98,9 +98,9 @@ def open_data(source: Any, modality: str | None = None) -> Data:
         every = stills.every_of(said)
         if every is not None:
             return stills.stills(of_modality("video").open_video(path), every)
-        if not path.is_dir():
-            raise InputError(f"{' and '.join(said)} after the ?: that is about the label maps in a folder of pictures")
-    return as_images(*(from_folder(path, said) if path.is_dir() else from_file(path)))
+    found = from_folder(path, said) if path.is_dir() else from_file(path)
+    picture_maps.check(said, found[0])
+    return as_images(*found)
 
 
 def of_publishers(name: str, source: str) -> Found:
@@ -154,7 +154,7 @@ def from_folder(path: Path, maps: dict[str, Any]) -> Found:
             return opened(path)
     found = folder.folder(path, images.SUFFIXES)
     if found is not None:
-        return picture_maps.told_apart(found, maps)
+        return picture_maps.told_apart(found[0], maps) or found
     for ending, read in {".tar": from_shards, ".parquet": from_parquet}.items():
         files = [path / os.fsdecode(name) for part in folder.walk(path, (ending,)) for name in part.to_pylist()]
         if files:

@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int
 
 from manyviews.data import folder, images
-from manyviews.data.dataset import Data, Unreadable
+from manyviews.data.dataset import Data, Store, Unreadable
 from manyviews.data.label_layouts import FOLDER, described, paired
 from manyviews.data.labels import text
 from manyviews.data.locating import natural, whether
@@ -98,20 +98,19 @@ def numbers_in(path: str | bytes) -> Int[np.ndarray, "height width"]:
     return a.astype(np.int64)
 
 
-Found = tuple[folder.Files, dict[str, np.ndarray], list[str]]
+def told_apart(files: folder.Files, said: dict[str, Any]) -> tuple[Mapped, dict[str, np.ndarray], list[str]] | None:
+    """The pictures of a folder without the label maps among them, which are kept beside; None where there are none. said: CHOICES."""
+    if not pc.any(pc.match_substring_regex(files.paths, LIKELY)).as_py():
+        return None
+    rows, maps, places = paired(files.paths.to_pylist(), images.SUFFIXES, LOSSLESS)
+    return (Mapped(files, folder.column(rows), maps, Reading(**said)), *folder.columns_of(folder.column(places))) if maps else None
 
 
-def told_apart(found: Found, said: dict[str, Any]) -> Found:
-    """The pictures of a folder without the label maps among them, which are kept beside. said: CHOICES. Raises InputError where it is about no maps."""
-    files, _, _ = found
-    if pc.any(pc.match_substring_regex(files.paths, LIKELY)).as_py():
-        rows, maps, places = paired(files.paths.to_pylist(), images.SUFFIXES, LOSSLESS)
-        if maps:
-            return (Mapped(files, folder.column(rows), maps, Reading(**said)), *folder.columns_of(folder.column(places)))
-    if said:
-        where = "they lie in labels beside images, or as 1_mask.png beside 1.jpg"
-        raise InputError(f"{' and '.join(said)} after the ?: that is about label maps, and {files.what} has none; {where}")
-    return found
+def check(said: dict[str, Any], store: Store) -> None:
+    """Raises InputError where something was said of label maps, and there are none."""
+    if said and not isinstance(store, Mapped):
+        where = "they lie in a folder of pictures, in labels beside images, or as 1_mask.png beside 1.jpg"
+        raise InputError(f"{' and '.join(said)} after the ?: that is about label maps, and {store.describe()} has none; {where}")
 
 
 def regions(data: Data) -> Regions | None:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from manyviews.contracts import Tokens, View
 from manyviews.counters import Counter  # noqa: F401 (this and the next are what a policy is written with)
+from manyviews.nn.levels import cells_of
 from manyviews.views.changes import Blur, Centre, Change, Crop, Flip, Grey, Jitter, Rotate, Shuffle, Solarize  # noqa: F401
 from manyviews.views.picture import Spec, apply  # noqa: F401
 from manyviews.views.policy import Policy
@@ -119,9 +120,7 @@ def placed(view: View, places: Float[Tensor, "batch places axes"]) -> Float[Tens
 
 def raw_parts(view: View) -> list[Tokens]:
     """What stands for the input itself, place by place: each pixel, and where it is."""
-    y, x = torch.meshgrid(*((torch.arange(n, device=view.x.device) + 0.5) / n for n in view.x.shape[2:]), indexing="ij")
-    where = torch.stack([x, y], -1).reshape(1, -1, 2).expand(len(view.x), -1, -1)
-    return [Tokens(torch.cat([view.x.flatten(2).mT, where], -1), where)]
+    return [cells_of(view.x)]
 
 
 def two(size: int, changes: Sequence[Change]) -> Policy:

@@ -25,6 +25,7 @@ from torch import Tensor
 from manyviews.contracts import Tokens, View
 from manyviews.counters import Counter
 from manyviews.groups import Affine, Picture, rotations_about
+from manyviews.nn.levels import cells_of
 from manyviews.views.policy import Policy
 
 FINEST = 4  # samples along each axis of a voxel of the view, at most
@@ -271,7 +272,4 @@ def placed(view: View, places: Float[Tensor, "batch places axes"]) -> Float[Tens
 
 def raw_parts(view: View) -> list[Tokens]:
     """What stands for the input itself, place by place: each voxel, and where it is."""
-    axes = [(torch.arange(count, device=view.x.device) + 0.5) / count for count in view.x.shape[2:]]
-    z, y, x = torch.meshgrid(*axes, indexing="ij")
-    where = torch.stack([x, y, z], -1).reshape(1, -1, 3).expand(len(view.x), -1, -1)
-    return [Tokens(torch.cat([view.x.flatten(2).mT, where], -1), where)]
+    return [cells_of(view.x)]

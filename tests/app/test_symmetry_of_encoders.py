@@ -211,6 +211,9 @@ def test_evaluate_asks_encoders_of_graphs(encoder: str, monkeypatch: pytest.Monk
     assert found.scores["raw input"]["order of nodes: invariance"].value > 1 - 1e-4
     left_out = encoder == "graph_transformer_micro"  # some graphs have more nodes than it has room for, and which are equally near their numbers decide
     assert (0.9 if left_out else 1 - 1e-4) < found.scores["trained"]["order of nodes: invariance"].value <= (1 - 1e-4 if left_out else 1)
+    if encoder == "graph_transformer_micro":
+        levels = evaluate(f"untrained:{encoder}", open_data("builtin:graphs"), only="symmetry_levels", quiet=True).scores["trained"]
+        assert all(levels[f"order of nodes, level {k}: invariance"].value > 0.9 for k in (1, 2)), "padding counts for nothing"
     with pytest.raises(InputError, match="lie_norm is measured of images"):
         evaluate(f"untrained:{encoder}", open_data("builtin:graphs"), only="lie_norm", quiet=True)
 

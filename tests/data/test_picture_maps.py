@@ -170,12 +170,15 @@ def test_names_come_from_files_beside(tmp_path: Path) -> None:
 
 def test_what_is_said_of_maps_needs_maps(tmp_path: Path) -> None:
     write(tmp_path / "a.png", picture())
-    with pytest.raises(InputError, match="void after the .*has none; they lie in labels beside images"):
+    with pytest.raises(InputError, match="void after the .*has none; they lie in a folder of pictures"):
         open_data(f"{tmp_path}?void=3")
     with pytest.raises(InputError, match="'void=x'.*whole number"):
         open_data(f"{tmp_path}?void=x")
-    with pytest.raises(InputError, match="label maps in a folder"):
+    with pytest.raises(InputError, match="label maps, and file .*a.png has none"):
         open_data(f"{tmp_path / 'a.png'}?void=3")
+    np.savez(tmp_path / "many.npz", x=np.zeros((3, 8, 8, 3), np.uint8))
+    with pytest.raises(InputError, match="label maps, and .*many.npz has none"):
+        open_data(f"{tmp_path / 'many.npz'}?void=3")
 
 
 def test_the_fingerprint_tells_what_was_said(tmp_path: Path) -> None:
