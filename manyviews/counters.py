@@ -72,6 +72,11 @@ class Counter:
         u = self.uniform(name, index, 2, *shape)
         return (-2 * (1 - u[:, 0]).log()).sqrt() * (2 * math.pi * u[:, 1]).cos()
 
+    def gumbel(self, name: str, index: Int[Tensor, "batch"], *shape: int) -> Float[Tensor, "batch *shape"]:
+        """Standard Gumbel, float32, always finite (between -2.9 and 16.7): the largest of logits with this added is drawn by their softmax."""
+        u = self.uniform(name, index, *shape).clamp(min=2.0**-25)
+        return -(-u.log()).log()
+
     def order(self, name: str, index: Int[Tensor, "batch"], n: int) -> Int[Tensor, "batch n"]:
         """A random permutation of 0..n-1 for each sample."""
         return self.bits(name, index, n).argsort(1)

@@ -86,6 +86,16 @@ def test_normal_numbers_are_standard_normal() -> None:
     assert bool(z.isfinite().all())
 
 
+def test_gumbel_numbers_choose_by_the_softmax_and_are_finite_whatever_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    index, logits = torch.arange(40000), torch.tensor([0.0, 1.0, -0.5])
+    share = (logits + Counter(0, 0).gumbel("g", index, 3)).argmax(1).bincount() / len(index)
+    assert torch.allclose(share, logits.softmax(0), atol=0.01)
+    for u in (0.0, 1 - 2.0**-24):  # the smallest and the largest of the uniform numbers
+        monkeypatch.setattr(Counter, "uniform", lambda self, name, index, *shape, u=u: torch.full((len(index), *shape), u))
+        z = Counter(0, 0).gumbel("g", index[:2], 3)
+        assert bool(z.isfinite().all()) and float(z[0, 0]) == pytest.approx(-math.log(-math.log(max(u, 2.0**-25))), rel=1e-6)
+
+
 def test_orders_are_permutations_and_all_equally_frequent() -> None:
     order = Counter(0, 0).order("o", torch.arange(24000), 4)
     assert torch.equal(order.sort(1).values, torch.arange(4).expand(24000, 4))

@@ -43,8 +43,8 @@ class Told(nn.Module):
 
 def test_groups_are_drawn_one_after_the_other_by_the_softmax_of_what_is_left():
     logits, count = torch.tensor([1.2, 0.0, -0.7]), 40000
-    u = torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
-    visible = drawn(logits.expand(count, -1), torch.ones(count, 3, dtype=torch.bool), u, 0.4)  # int(1.2) are hidden
+    noise = Counter(0, 0).gumbel("mask", torch.arange(count), 3)
+    visible = drawn(logits.expand(count, -1), torch.ones(count, 3, dtype=torch.bool), noise, 0.4)  # int(1.2) are hidden
     assert (visible.sum(1) == 2).all()
     p = logits.softmax(0)
     for hidden in range(3):
@@ -55,7 +55,7 @@ def test_groups_are_drawn_one_after_the_other_by_the_softmax_of_what_is_left():
 
 def test_padding_is_never_drawn_and_one_group_always_is():
     exists = torch.arange(10) < torch.tensor([[10], [5], [1]])
-    visible = drawn(torch.zeros(3, 10), exists, torch.rand(3, 10), 0.8)
+    visible = drawn(torch.zeros(3, 10), exists, torch.randn(3, 10), 0.8)
     assert visible.sum(1).tolist() == [2, 1, 1] and not (visible & ~exists).any()
 
 

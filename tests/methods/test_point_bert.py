@@ -108,7 +108,7 @@ def test_the_tokenizers_terms_are_their_loops():
     found = dvae.loss(v)
     tokens, logits = dvae.logits(v)
     temperature = 0.0625 + (1 - 0.0625) * (1 + math.cos(math.pi * 0.25 / 0.4)) / 2
-    u = dvae.counter.uniform("gumbel", v.index, 8, 12) + 2.0**-25
+    u = dvae.counter.uniform("gumbel", v.index, 8, 12)
     choice = ((logits - (-u.log()).log()) / temperature).exp()
     choice = choice / choice.sum(-1, keepdim=True)
     coarse, fine = dvae.decode(dvae.spread(torch.einsum("bgn,nc->bgc", choice, dvae.codebook), tokens.where, None))

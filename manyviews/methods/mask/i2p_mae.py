@@ -111,9 +111,9 @@ class I2PMAE(Method):
         """Which groups of each level are visible: some of the coarsest, and then whatever is in a visible group."""
         top = levels[-1]
         exists = torch.ones(top.where.shape[:2], dtype=torch.bool, device=index.device) if top.exists is None else top.exists
-        u = self.counter.uniform("mask", index, exists.shape[1])
-        logits = torch.zeros_like(u) if saliency is None else saliency / self.temperature
-        visible = [drawn(logits, exists, u, self.mask_ratio)]
+        noise = self.counter.gumbel("mask", index, exists.shape[1])
+        logits = torch.zeros_like(noise) if saliency is None else saliency / self.temperature
+        visible = [drawn(logits, exists, noise, self.mask_ratio)]
         for level, finer in zip(levels[:0:-1], levels[-2::-1], strict=True):
             assert level.rows is not None
             visible.append(back_project(visible[-1], level.rows, finer.where.shape[1]))
@@ -201,11 +201,11 @@ class Itself(nn.Module):
 
 
 def drawn(
-    logits: Float[Tensor, "batch groups"], exists: Bool[Tensor, "batch groups"], u: Float[Tensor, "batch groups"], ratio: float
+    logits: Float[Tensor, "batch groups"], exists: Bool[Tensor, "batch groups"], noise: Float[Tensor, "batch groups"], ratio: float
 ) -> Bool[Tensor, "batch groups"]:
-    """All but the share `ratio`, rounded down, of each sample's groups, at least one, drawn one after the other by the softmax of what is left (Gumbel)."""
+    """All but the share `ratio`, rounded down, of each sample's groups, at least one, drawn one after another by the softmax of what is left (Gumbel noise)."""
     count = exists.sum(1)
     keep = (count - (ratio * count.double()).floor().long()).clamp(min=1)
-    key = (logits.float() - (-(u + 2.0**-25).log()).log()).masked_fill(~exists, -torch.inf)
+    key = (logits.float() + noise).masked_fill(~exists, -torch.inf)
     rank = key.argsort(dim=1, descending=True, stable=True).argsort(1)
     return (rank < keep[:, None]) & exists

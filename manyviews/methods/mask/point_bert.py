@@ -228,8 +228,8 @@ class DVAE(Trainable):
     def loss(self, v: View) -> Terms:
         tokens, logits = self.logits(v)
         step = min(1.0, self.progress / self.annealing)
-        u = self.counter.uniform("gumbel", v.index, *logits.shape[1:]) + 2.0**-25
-        choice = ((logits - (-u.log()).log()) / cosine(*self.temperature, step)).softmax(-1)  # Gumbel softmax
+        noise = self.counter.gumbel("gumbel", v.index, *logits.shape[1:])
+        choice = ((logits + noise) / cosine(*self.temperature, step)).softmax(-1)  # Gumbel softmax
         t = self.spread(choice @ self.codebook, tokens.where, tokens.exists)
         late, mean = min(1.0, max(0.0, (self.progress - self.hold) / self.annealing)), mean_assignment(logits, existing(tokens))
         prior = cosine(0.0, self.divergence, late) * (-mean.mean() - math.log(logits.shape[-1]))
