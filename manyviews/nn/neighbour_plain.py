@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch._higher_order_ops.scan import scan
 
 CHUNK = 1 << 23  # distances at a time
 
@@ -46,11 +47,21 @@ def farthest(
     near = points.new_full(points.shape[:2], torch.inf)
     if exists is not None:
         points, near = points.masked_fill(~exists[..., None], 0), near.masked_fill(~exists, -1)
-    at, chosen = start[:, None], [start[:, None]]
-    for _ in range(min(count, points.shape[1]) - 1):
+    again = range(min(count, points.shape[1]) - 1)
+
+    def further(state: tuple[Tensor, Tensor], _: object) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        near, at = state
         near = torch.minimum(near, squared(points, points.gather(1, at[..., None].expand(-1, -1, points.shape[2])))).scatter(1, at, -1)
         at = near.argmax(1, keepdim=True)
-        chosen.append(at)
+        return (near, at), at.clone()
+
+    state, chosen = (near, start[:, None]), [start[:, None]]
+    if torch.compiler.is_exporting() and again:  # a loop of the graph; written out, hundreds of rounds take minutes
+        chosen.append(scan(further, state, torch.arange(len(again), device=points.device))[1][..., 0].T)
+    else:
+        for _ in again:
+            state, at = further(state, None)
+            chosen.append(at)
     return repeated(torch.cat(chosen, 1), count, points, exists)
 
 

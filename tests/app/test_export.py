@@ -184,7 +184,7 @@ def test_other_architectures_export(tmp_path, name, to):
     export(timm_model(name), to, tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["point_transformer_micro", "dgcnn"])
+@pytest.mark.parametrize("name", ["point_transformer_micro", "dgcnn", "pointnet2"])
 @pytest.mark.parametrize("to", ["torchscript", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_encoders_of_clouds_go_with_neighbours_found_by_pytorch(tmp_path, name, to):
     said, model = [], load(f"untrained:{name}", 128)
