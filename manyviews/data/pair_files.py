@@ -187,8 +187,8 @@ def from_table(path: Path) -> Found:
     return Found(files, Column(pa.array(table[caption], pa.large_binary())), columns, classes, said)
 
 
-def csv_rows(path: Path, wanted: list[str]) -> tuple[dict[str, list[bytes]], int]:
-    """Columns as bytes, and how many lines do not have as many cells as the first. Raises InputError."""
+def csv_rows(path: Path, wanted: list[str], names: list[str] | None = None) -> tuple[dict[str, list[bytes]], int]:
+    """Columns as bytes, and how many lines do not have as many cells as the first. names: the columns', where no line says them. Raises InputError."""
     bad: list[Any] = []
 
     def skip(row: Any) -> str:
@@ -198,7 +198,7 @@ def csv_rows(path: Path, wanted: list[str]) -> tuple[dict[str, list[bytes]], int
     try:
         found = pyarrow.csv.read_csv(
             path,
-            pyarrow.csv.ReadOptions(block_size=1 << 26),
+            pyarrow.csv.ReadOptions(block_size=1 << 26, column_names=names),
             pyarrow.csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True, invalid_row_handler=skip),
             pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.large_binary()), include_columns=wanted),
         )

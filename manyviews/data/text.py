@@ -7,7 +7,8 @@ tokens by byte-level BPE (`manyviews.data.bpe`), learned from the training rows,
 longer one is cut, and keeps the last mark. `Data.form` holds the tokenizer, so that it is saved with an encoder. A text that is empty, has NUL bytes, or is
 of another encoding cannot be read, and is listed as such.
 
-What a path may say: text, label, split (names of columns), context (tokens), vocabulary (how many tokens there are, at most), case (keep, or lower:
+What a path may say: text, label, split (names of columns), header (no: the first line of a table has none, and they are called 1, 2, 3 ..., as where it
+has a number in it; AG News is train.csv?text=3&label=1), context (tokens), vocabulary (how many tokens there are, at most), case (keep, or lower:
 text is put into lower case first, the default), encoding (of files that are no UTF-8: latin-1, cp1252, utf-16-le ...).
 """
 
@@ -31,7 +32,7 @@ from manyviews.data import text_files
 from manyviews.data.bpe import BPE, END, START
 from manyviews.data.dataset import Data, Unreadable
 from manyviews.data.locating import chosen, count, one_of
-from manyviews.data.text_files import WIDE, Found
+from manyviews.data.text_files import WIDE, Columns, Found
 from manyviews.data.tokens import cleaned, learned, padded
 from manyviews.errors import InputError
 
@@ -62,6 +63,7 @@ KEYS: dict[str, Callable[[str], Any]] = {
     "text": unquote,
     "label": unquote,
     "split": unquote,
+    "header": one_of("yes", "no"),
     "context": several,
     "vocabulary": count,
     "case": one_of("keep", "lower"),
@@ -77,10 +79,15 @@ class Options:
     text: str = ""
     label: str = ""
     split: str = ""
+    header: str = ""
     context: int = CONTEXT
     vocabulary: int = VOCABULARY
     case: str = "lower"
     encoding: str = "utf-8-sig"
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(self.text, self.label, self.split, self.header)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +193,7 @@ def open_text(path: Path | str) -> Data:
     """The texts of a folder or file. Raises InputError with everything that is wrong at once."""
     place, given = chosen(path, KEYS)
     options = Options(**given)
-    return opened(text_files.read(place, options.text, options.label, options.split), options)
+    return opened(text_files.read(place, options.columns), options)
 
 
 def from_array(source: Any, options: Options | None = None) -> Data:
@@ -199,7 +206,7 @@ def from_array(source: Any, options: Options | None = None) -> Data:
             source = pa.table({str(name): pa.array(values, from_pandas=True) for name, values in source.items()})
         elif not isinstance(source, pa.Table):
             source = pa.Table.from_pandas(source, preserve_index=False)
-        return opened(text_files.of_arrow(source, "a data frame", options.text, options.label, options.split), options)
+        return opened(text_files.of_arrow(source, "a data frame", options.columns), options)
     except (pa.ArrowException, AttributeError, TypeError, UnicodeError) as error:
         raise InputError(f"{type(source).__name__} is not understood as texts: {error}; give a list of strings, or a table with a column of them") from None
 

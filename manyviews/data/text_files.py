@@ -21,6 +21,7 @@ from manyviews.data.dataset import Store, Unreadable
 from manyviews.data.folder import content
 from manyviews.data.labels import label_column, split_column, split_of, text
 from manyviews.data.pair_files import PICTURES, columns_in, pick
+from manyviews.data.table_files import is_number
 from manyviews.errors import InputError
 
 ENDINGS, TABLES = (".txt", ".md"), (".jsonl", ".csv", ".tsv", ".parquet")
@@ -39,6 +40,16 @@ class Found:
     columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     classes: Sequence[str] = ()
     said: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """What was said of a table: names of columns, and whether its first line has names (yes, no; else it has unless a cell is a number)."""
+
+    text: str = ""
+    label: str = ""
+    split: str = ""
+    header: str = ""
 
 
 class Rows:
@@ -70,22 +81,22 @@ class Rows:
         return h.hexdigest()
 
 
-def read(path: Path, column: str = "", label: str = "", split: str = "") -> Found:
-    """The texts of a folder or file; the names are of columns of a table. Raises InputError."""
+def read(path: Path, meant: Columns) -> Found:
+    """The texts of a folder or file. Raises InputError."""
     ending = path.suffix.lower()
     if path.is_dir():
         files = folder.folder(path, ENDINGS)
-        if files is not None and not column:
+        if files is not None and not meant.text:
             return Found(*files)
         for kind in TABLES:
             tables = [path / os.fsdecode(name) for part in folder.walk(path, (kind,)) for name in part.to_pylist()]
             if tables:
-                return from_tables(tables, f"{len(tables):,} {kind} file{'s' if len(tables) > 1 else ''} in {text(str(path))}", column, label, split)
+                return from_tables(tables, f"{len(tables):,} {kind} file{'s' if len(tables) > 1 else ''} in {text(str(path))}", meant)
         raise InputError(f"{text(str(path))} has no texts; looked for, at any depth: {' '.join((*ENDINGS, *TABLES))}")
     if ending in ENDINGS:
         return by_line(path)
     if ending in TABLES:
-        return from_tables([path], f"file {text(str(path))}", column, label, split)
+        return from_tables([path], f"file {text(str(path))}", meant)
     raise InputError(f"{text(str(path))}: texts are read from folders of .txt or .md, a .txt with one text a line, and {' '.join(TABLES)}")
 
 
@@ -122,35 +133,35 @@ class Part:
     lost: int
 
 
-def from_tables(paths: Sequence[Path], what: str, column: str = "", label: str = "", split: str = "") -> Found:
+def from_tables(paths: Sequence[Path], what: str, meant: Columns) -> Found:
     """Rows of tables of one kind; where none has a column for it, a file's name may tell the split. Raises InputError with all that is wrong."""
     problems, parts = [], []
     for path in paths:
         try:
-            parts.append(table(path, column, label, split))
+            parts.append(table(path, meant))
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError(*problems)
-    found = together(parts, what, label, split)
+    found = together(parts, what, meant)
     if "split" not in found.columns:
         told = split_column([split_of(text(path.name)) for path in paths])
         found.columns.update({name: column.repeat([len(p.texts) for p in parts]) for name, column in told.items()})
     return found
 
 
-def together(parts: Sequence[Part], what: str, label: str, split: str) -> Found:
+def together(parts: Sequence[Part], what: str, meant: Columns) -> Found:
     """Tables below one another. Raises InputError for a label or split that was named and is none."""
     columns: dict[str, np.ndarray] = {}
     classes: list[str] = []
     if all(p.labels is not None for p in parts):
         columns, classes = label_column(joined([p.labels for p in parts]), parts[0].names)
-    if label and not columns:
-        raise InputError(f"{what}: the column {label!r} is empty, or holds no single values, and cannot be the label")
+    if meant.label and not columns:
+        raise InputError(f"{what}: the column {meant.label!r} is empty, or holds no single values, and cannot be the label")
     if all(p.splits is not None for p in parts):
         columns |= split_column([text(s) for s in joined([p.splits for p in parts]).to_pylist()])
-    if split and "split" not in columns:
-        raise InputError(f"{what}: the column {split!r} is no split: it must say train, validation or test in every row, and train in some")
+    if meant.split and "split" not in columns:
+        raise InputError(f"{what}: the column {meant.split!r} is no split: it must say train, validation or test in every row, and train in some")
     bad = sum(p.lost for p in parts)
     return Found(
         Rows(joined([p.texts for p in parts]), what), columns, classes, f"{bad:,} row{'s' if bad > 1 else ''} of another form passed over" if bad else ""
@@ -165,25 +176,29 @@ def joined(parts: list[Any]) -> pa.ChunkedArray:
     return pa.chunked_array([chunk for part in chunked for chunk in part.chunks], chunked[0].type)
 
 
-def table(path: Path, column: str, label: str, split: str) -> Part:
+def table(path: Path, meant: Columns) -> Part:
     """One file. Raises InputError."""
-    what = text(str(path))
+    what, ending = text(str(path)), path.suffix.lower()
     try:
-        if path.suffix.lower() == ".parquet":
+        if ending == ".parquet":
             file = parquet.opened(path)
-            own = columns_meant(what, file.schema.names, column, label, split)
+            own = columns_meant(what, file.schema.names, meant)
             return part(file.read([*dict.fromkeys(name for name in own if name)]), what, own)
-        own = columns_meant(what, columns_in(path), column, label, split)
+        names, numbered = columns_in(path), None
+        told = meant.header == "yes" or meant.text in names or pick(names, TEXTS) or not any(map(is_number, names))
+        if ending != ".jsonl" and (meant.header == "no" or not told):
+            names = numbered = [str(k + 1) for k in range(len(names))]
+        own = columns_meant(what, names, meant)
         wanted = [*dict.fromkeys(name for name in own if name)]
-        rows, lost = (pair_files.json_rows if path.suffix.lower() == ".jsonl" else pair_files.csv_rows)(path, wanted)
+        rows, lost = pair_files.json_rows(path, wanted) if ending == ".jsonl" else pair_files.csv_rows(path, wanted, numbered)
         return part({name: pa.array(values, pa.large_binary()) for name, values in rows.items()}, what, own, lost)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise InputError(f"{what} cannot be read as a table: {error}") from None
 
 
-def of_arrow(found: pa.Table, what: str, column: str = "", label: str = "", split: str = "") -> Found:
+def of_arrow(found: pa.Table, what: str, meant: Columns) -> Found:
     """The rows of a table in memory. Raises InputError."""
-    return together([part(found, what, columns_meant(what, found.schema.names, column, label, split))], what, label, split)
+    return together([part(found, what, columns_meant(what, found.schema.names, meant))], what, meant)
 
 
 def part(found: Any, what: str, own: tuple[str, str, str], lost: int = 0) -> Part:
@@ -200,16 +215,17 @@ def part(found: Any, what: str, own: tuple[str, str, str], lost: int = 0) -> Par
     return Part(texts, labels, found[own[2]] if own[2] else None, names, lost)
 
 
-def columns_meant(what: str, names: Sequence[str], column: str, label: str, split: str) -> tuple[str, str, str]:
+def columns_meant(what: str, names: Sequence[str], meant: Columns) -> tuple[str, str, str]:
     """The columns of texts, labels and splits: as named, else of a usual name, or nothing. Raises InputError for names that are not there."""
     problems, found = [], []
-    for wanted, usual in ((column, TEXTS), (label, LABELS), (split, SPLITS)):
+    for wanted, usual in ((meant.text, TEXTS), (meant.label, LABELS), (meant.split, SPLITS)):
         if wanted and wanted not in names:
             near = difflib.get_close_matches(wanted, names, 3, 0.4) or names[:5]
             problems.append(f"{what} has no column {wanted!r}; there {'are' if len(near) > 1 else 'is'} {', '.join(near) or 'nothing'}")
         found.append(wanted or pick(names, usual))
     if not found[0]:
-        problems.append(f"{what} has no column of a usual name for texts; its columns are {', '.join(names)}: name one, as in ?text=COLUMN")
+        called = f"its columns are {', '.join(name if len(name) < 40 else name[:37] + '...' for name in names)}"
+        problems.append(f"{what} has no column of a usual name for texts; {called}: name one, as in ?text=COLUMN, or ?header=no&text=1 if none is named")
     if problems:
         raise InputError(*problems)
     return found[0], found[1] if found[1] != found[0] else "", found[2]

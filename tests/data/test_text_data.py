@@ -82,6 +82,20 @@ def test_a_table_has_a_column_of_texts_and_may_have_labels_and_splits(tmp_path: 
     assert set(texts(named)) == {"good", "bad"} and list(named.classes) == ["test", "train"] and named.form["context"] == 5
 
 
+def test_a_table_whose_first_line_is_a_row_has_numbered_columns(tmp_path: Path):
+    path = write(tmp_path / "train.csv", "".join(f'"{k % 2 + 1}","Title {k}","{t}, and more"\n' for k, t in enumerate(GOOD + BAD)))
+    data = open_data(f"{path}?text=3&label=1", "text")
+    assert texts(data) == [f"{t.lower()}, and more" for t in GOOD + BAD] and list(data.classes) == ["1", "2"]
+    with pytest.raises(InputError, match="its columns are 1, 2, 3: name one"):
+        open_text(path)
+    bare = write(tmp_path / "bare.csv", "".join(f'"{t}"\n' for t in GOOD))
+    assert texts(open_data(f"{bare}?header=no&text=1", "text")) == [t.lower() for t in GOOD]
+    with pytest.raises(InputError, match=r"or \?header=no&text=1 if none is named"):
+        open_text(bare)
+    named = write(tmp_path / "named.csv", "text,2020\nfine weather,1\nno rain here,2\n")
+    assert texts(open_data(named, "text")) == ["fine weather", "no rain here"], "a usual name tells that the line has names"
+
+
 def test_several_tables_of_a_folder_are_one_and_their_names_tell_the_split(tmp_path: Path):
     for name, part in (("train", GOOD), ("test", BAD)):
         write(tmp_path / f"{name}.jsonl", "\n".join(json.dumps({"text": t, "label": k % 2}) for k, t in enumerate(part)))
