@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from manyviews.backbones.building import SHORT, SMALL, build_encoder, modality_of
+from manyviews.backbones.building import SHORT, SMALL, build_encoder, builders, modality_of
 from manyviews.contracts import Encoder
 from manyviews.errors import InputError
 from manyviews.nn import torchvision_schemas
@@ -32,7 +32,9 @@ SLOW = {"teacher", "state_dict_ema", "model_ema", "target"}
 
 
 def default_size(name: str) -> int:
-    """The picture size an encoder is made for: 32 for the small ones, else timm's. Raises InputError for an unknown name."""
+    """The size of samples that an encoder is made for: 32 for small ones of pictures, else as its function or timm says. Raises InputError if unknown."""
+    if name in builders():
+        return int(inspect.signature(builders()[name][1]).parameters["size"].default)
     if modality_of(name) != "images":
         return int(importlib.import_module(f"manyviews.backbones.{modality_of(name)}").SIZE)
     return 32 if name in SMALL else int(timm_config(name)["input_size"][-1])

@@ -41,6 +41,8 @@ def write(tensors, path):
 
 def test_sizes_come_from_timm_and_are_32_for_the_small_encoders():
     assert default_size("resnet_micro") == 32
+    assert default_size("induced_pose_micro") == 32 and default_size("lie_decomposition") == 40, "pictures, of their own function"
+    assert default_size("r3d_18") == 112 and default_size("r3d_micro") == 32
     assert default_size("resnet50") == 224
     assert default_size("vit_base_patch16_siglip_384") == 384
 
