@@ -27,7 +27,7 @@ class View:
     """A batch of samples, as an encoder sees them."""
 
     x: Any  # what an encoder eats: images are (batch, channels, height, width) in [0, 1]
-    index: Int[Tensor, batch]  # the samples' rows in their data set
+    index: Int[Tensor, "batch"]  # the samples' rows in their data set
     g: Any = None  # a group element, sample's frame -> this view's frame; None for the sample itself
     given: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)  # what came with the sample: label, ...
 
@@ -65,7 +65,7 @@ class Tokens:
 
         return Tokens(*(take(getattr(self, field.name)) for field in dataclasses.fields(self)))  # type: ignore[arg-type]
 
-    def replace(self, hidden: Bool[Tensor, "batch tokens"], x: Float[Tensor, dim]) -> Tokens:
+    def replace(self, hidden: Bool[Tensor, "batch tokens"], x: Float[Tensor, "dim"]) -> Tokens:
         """The same tokens with the `hidden` ones showing `x` (a mask token) instead of themselves."""
         return dataclasses.replace(self, x=torch.where(hidden[..., None], x.to(self.x.dtype), self.x))
 

@@ -65,7 +65,7 @@ def average(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def rank_mean(values: Float[Tensor, count], flag: float) -> Float[Tensor, count_and_1]:
+def rank_mean(values: Float[Tensor, "count"], flag: float) -> Float[Tensor, "count_and_1"]:
     """The mean over ranks of the values, without gradient, and then of `flag`: what ranks must agree on, in one message."""
     both = torch.cat([values, values.new_tensor([flag])])
     if world() > 1:

@@ -30,7 +30,7 @@ def hide(tokens: Tokens, order: Int[Tensor, "batch tokens"], ratio: float) -> tu
 
 
 def put_back(
-    parts: Float[Tensor, "batch kept dim"], rows: Int[Tensor, "batch kept"], hidden: Bool[Tensor, "batch tokens"], mask_token: Float[Tensor, dim]
+    parts: Float[Tensor, "batch kept dim"], rows: Int[Tensor, "batch kept"], hidden: Bool[Tensor, "batch tokens"], mask_token: Float[Tensor, "dim"]
 ) -> Float[Tensor, "batch tokens dim"]:
     """All tokens in their rows: what stayed, and `mask_token` where something is hidden."""
     full = mask_token.to(parts.dtype).expand(*hidden.shape, -1)
