@@ -73,21 +73,13 @@ looks_like_text = text_files.looks_like_text
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Columns):
     """What was said after the path."""
 
-    text: str = ""
-    label: str = ""
-    split: str = ""
-    header: str = ""
     context: int = CONTEXT
     vocabulary: int = VOCABULARY
     case: str = "lower"
     encoding: str = "utf-8-sig"
-
-    @property
-    def columns(self) -> Columns:
-        return Columns(self.text, self.label, self.split, self.header)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,7 +185,7 @@ def open_text(path: Path | str) -> Data:
     """The texts of a folder or file. Raises InputError with everything that is wrong at once."""
     place, given = chosen(path, KEYS)
     options = Options(**given)
-    return opened(text_files.read(place, options.columns), options)
+    return opened(text_files.read(place, options), options)
 
 
 def from_array(source: Any, options: Options | None = None) -> Data:
@@ -206,7 +198,7 @@ def from_array(source: Any, options: Options | None = None) -> Data:
             source = pa.table({str(name): pa.array(values, from_pandas=True) for name, values in source.items()})
         elif not isinstance(source, pa.Table):
             source = pa.Table.from_pandas(source, preserve_index=False)
-        return opened(text_files.of_arrow(source, "a data frame", options.columns), options)
+        return opened(text_files.of_arrow(source, "a data frame", options), options)
     except (pa.ArrowException, AttributeError, TypeError, UnicodeError) as error:
         raise InputError(f"{type(source).__name__} is not understood as texts: {error}; give a list of strings, or a table with a column of them") from None
 
