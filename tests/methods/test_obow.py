@@ -103,7 +103,7 @@ def test_the_loss_is_the_papers_cross_entropy_with_bags_of_words() -> None:
         w = last(torch.relu(norm(first(unit))))
         w = w / w.norm(dim=1, keepdim=True)
         for x in joined:
-            z = method.encoder(View(x, torch.zeros(len(x))))
+            z = method.encoder(View(x, torch.zeros(len(x), dtype=torch.long)))
             for row, s in enumerate(z):
                 e = [math.exp(8 * float(s @ v)) for v in w]
                 slow -= sum(t * math.log(a / sum(e)) for t, a in zip(targets[level][row % 6], e, strict=True)) / len(z) / 2
