@@ -1,7 +1,9 @@
-"""Views of point clouds: one affine map a cloud, then what is lost (crops, cut-outs, dropped points), then noise.
+"""Views of point clouds: one affine map a cloud, then what is lost (crops, cut-outs, dropped points), then noise, and one map of its colours.
 
-Samples are (points, channels): x, y, z first; where there are six channels or more, channels 3 to 5 are normals, which turn with the points. Every view begins
-with the centre at the origin and the farthest point at distance 1; that is part of `g`, which takes the sample's frame to the view's.
+Samples are (points, channels): x, y, z first; where there are six channels or more, channels 3 to 5 are normals, which turn with the points; where there are
+nine, the last three are colours in 0..1, which change as those of pictures do: where they stay, objects are told apart by them, and nothing else is learned
+(docs/systems/splat_groups.md). Every view begins with the centre at the origin and the farthest point at distance 1; that is part of `g`, which takes the
+sample's frame to the view's.
 A view has `size` points. A cloud with more is thinned at random (by `plain` evenly), one with fewer repeats some.
 
     policy = simclr(1024)
@@ -20,7 +22,9 @@ from torch import Tensor
 
 from manyviews.contracts import Tokens, View
 from manyviews.counters import Counter
-from manyviews.groups import Affine, Picture, rotations_about, rotations_from
+from manyviews.groups import Affine, Colour, Picture, rotations_about, rotations_from
+from manyviews.views import changes
+from manyviews.views.composing import compose_colour
 from manyviews.views.policy import Policy
 
 
@@ -80,7 +84,19 @@ class Jitter:
     clip: float = 0.05
 
 
-Change = Turn | Scale | Shift | Mirror | Crop | CutOut | Jitter
+@dataclasses.dataclass(frozen=True)
+class Paint:
+    """Colours mapped as those of a picture are, one map a cloud: `changes.Jitter`, then grey with probability `grey`. Nothing where there are none."""
+
+    brightness: float = 0.8
+    contrast: float = 0.8
+    saturation: float = 0.8
+    hue: float = 0.2
+    p: float = 0.8
+    grey: float = 0.2
+
+
+Change = Turn | Scale | Shift | Mirror | Crop | CutOut | Jitter | Paint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +136,22 @@ class Cloud:
                 noise = counter.normal(f"{role}/{k}", samples.index, self.size, 3) * change.sigma
                 x = torch.cat([x[..., :3] + noise.clamp(-change.clip, change.clip), x[..., 3:]], -1)
                 lost["jitter"] = torch.full((len(x),), change.sigma, device=x.device)
-        return View(x, samples.index, Picture(g, None, lost), samples.given)
+        colour = None
+        for k, change in enumerate(self.changes):
+            seen = self.colours(x)
+            if isinstance(change, Paint) and seen is not None:
+                step = drawn_colour(change, seen.mean(1), counter, f"{role}/{k}", samples.index)
+                colour = step if colour is None else step @ colour
+                x = self.painted(step, x)
+        return View(x, samples.index, Picture(g, colour, lost), samples.given)
+
+    def colours(self, x: Float[Tensor, "batch points channels"]) -> Float[Tensor, "batch points 3"] | None:
+        """Red, green and blue in 0..1, where there are any."""
+        return x[..., 6:9] if x.shape[-1] >= 9 else None
+
+    def painted(self, colour: Colour, x: Float[Tensor, "batch points channels"]) -> Float[Tensor, "batch points channels"]:
+        """With colours mapped, and clamped to 0..1."""
+        return torch.cat([x[..., :6], mapped(colour, x[..., 6:9]).clamp(0, 1), x[..., 9:]], -1)
 
     def act(self, g: Affine, x: Float[Tensor, "batch points channels"]) -> Float[Tensor, "batch points channels"]:
         """What a map does to all columns; other kinds of points have others."""
@@ -184,6 +215,23 @@ def geometric(change: Change, counter: Counter, name: str, index: Int[Tensor, "b
     return None
 
 
+def drawn_colour(change: Paint, mean: Float[Tensor, "batch 3"], counter: Counter, name: str, index: Int[Tensor, "batch"]) -> Colour:
+    """The map of colours that a change draws for each cloud; its contrast is about the mean colour."""
+    steps: list[changes.Change] = [changes.Jitter(change.brightness, change.contrast, change.saturation, change.hue, change.p), changes.Grey(change.grey)]
+    drawn: changes.Drawn = [
+        (step, {key: counter.uniform(f"{name}/{i}/{key}", index, number).T for key, number in changes.NUMBERS[type(step)].items()})
+        for i, step in enumerate(steps)
+    ]
+    colour = compose_colour(mean, drawn)
+    assert colour is not None  # there are changes
+    return colour
+
+
+def mapped(colour: Colour, rgb: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch points 3"]:
+    """Not clamped."""
+    return colour.act(rgb.mT[..., None])[..., 0].mT
+
+
 def homogeneous(linear: Float[Tensor, "batch 3 3"], **parameters: Tensor) -> Affine:
     matrix = torch.eye(4, device=linear.device).repeat(len(linear), 1, 1)
     matrix[:, :3, :3] = linear
@@ -237,19 +285,24 @@ def weak(size: int) -> Cloud:
 
 
 def strong(size: int) -> Cloud:
-    """Turned about the vertical (y), stretched, shifted, cropped, cut out and shaken: what contrastive methods on clouds use, in one."""
-    return Cloud(size, (Turn(1), Scale(0.8, 1.25, each=True), Shift(0.1), Crop(0.5, 1.0), CutOut(0.2), Jitter(0.01, 0.05)))
+    """Turned about the vertical (y), stretched, shifted, cropped, cut out, shaken and painted: what contrastive methods on clouds use, in one."""
+    return Cloud(size, (Turn(1), Scale(0.8, 1.25, each=True), Shift(0.1), Crop(0.5, 1.0), CutOut(0.2), Jitter(0.01, 0.05), Paint()))
 
 
 def local(size: int) -> Cloud:
     """A smaller piece with fewer points."""
-    return Cloud(max(32, size // 4), (Turn(1), Scale(0.8, 1.25, each=True), Shift(0.1), Crop(0.15, 0.4), Jitter(0.01, 0.05)))
+    return Cloud(max(32, size // 4), (Turn(1), Scale(0.8, 1.25, each=True), Shift(0.1), Crop(0.15, 0.4), Jitter(0.01, 0.05), Paint()))
 
 
 def rotated(size: int) -> Policy:
     """Two views under any rotation: for clouds without an upright."""
     changes = strong(size).changes[1:]
     return Policy({role: Cloud(size, (Turn(None), *changes)) for role in ("v", "w")})
+
+
+def kept_colours(size: int) -> Policy:
+    """Two views whose colours stay as they are: where colour is what tells."""
+    return Policy({role: Cloud(size, strong(size).changes[:-1]) for role in ("v", "w")})
 
 
 def raw(view: View) -> Float[Tensor, "batch numbers"]:

@@ -3,6 +3,8 @@
 A map p -> A p + b takes a splat's centre to its image and its covariance C = R S S R^T to A C A^T, whose axes and lengths are the new rotation and scales. Of
 several ways to name the axes the one is taken that moves them least: under turns and one factor for all axes, R becomes Q R, and S is multiplied. Opacity and
 the mean colour stay. What depends on the direction of sight (harmonics of degree 1 and more) turns by the orthogonal part of A, exactly for turns and mirrors.
+`Paint` maps what is seen from every direction, c -> M c + b: the mean colour so, harmonics of degree 1 and more by M. Nothing is clamped, as in a renderer,
+which clamps last.
 Columns are those of `manyviews.data.splats`; (batch, splats, 3) is a cloud of centres alone.
 
     policy = find_policy("simclr", 512, "splats")
@@ -18,12 +20,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyviews.contracts import View
-from manyviews.data.splats import OPACITY, REST, ROTATION, SCALE
-from manyviews.groups import Affine, rotations_from
+from manyviews.data.splats import COLOUR, HARMONIC, OPACITY, REST, ROTATION, SCALE
+from manyviews.groups import Affine, Colour, rotations_from
 from manyviews.groups.lie import quaternions
 from manyviews.views import points
 from manyviews.views.harmonics import turned
-from manyviews.views.points import Cloud, Crop, CutOut, Jitter, Scale, Shift, Turn
+from manyviews.views.points import Cloud, Crop, CutOut, Jitter, Paint, Scale, Shift, Turn, mapped
 from manyviews.views.policy import Policy
 
 THINNEST = 1e-6  # of a splat's largest scale, its smallest counts as at least that: float32 knows no axis of less
@@ -38,6 +40,16 @@ class Splats(Cloud):
     def act(self, g: Affine, x: Float[Tensor, "batch splats channels"]) -> Float[Tensor, "batch splats channels"]:
         return acted(g, x)
 
+    def colours(self, x: Float[Tensor, "batch splats channels"]) -> Float[Tensor, "batch splats 3"] | None:
+        """Mean colours over all directions."""
+        return 0.5 + HARMONIC * x[..., COLOUR] if x.shape[-1] > 3 else None
+
+    def painted(self, colour: Colour, x: Float[Tensor, "batch splats channels"]) -> Float[Tensor, "batch splats channels"]:
+        """With what is seen from every direction mapped."""
+        mean = (mapped(colour, 0.5 + HARMONIC * x[..., COLOUR]) - 0.5) / HARMONIC
+        rest = torch.einsum("bij,bnjk->bnik", colour.matrix[:, :, :3].to(x.dtype), x[..., REST].unflatten(-1, (3, -1))).flatten(-2)
+        return torch.cat([x[..., : COLOUR.start], mean, rest], -1)
+
 
 def acted(g: Affine, x: Float[Tensor, "batch splats channels"]) -> Float[Tensor, "batch splats channels"]:
     """Splats moved."""
@@ -46,7 +58,7 @@ def acted(g: Affine, x: Float[Tensor, "batch splats channels"]) -> Float[Tensor,
         return centre
     linear = g.matrix[:, :3, :3]
     scale, rotation = reshaped(linear, x[..., SCALE], x[..., ROTATION])
-    return torch.cat([centre, x[..., OPACITY], scale, rotation, x[..., 11:14], seen_from(linear, x[..., REST])], -1)
+    return torch.cat([centre, x[..., OPACITY], scale, rotation, x[..., COLOUR], seen_from(linear, x[..., REST])], -1)
 
 
 def reshaped(
@@ -117,13 +129,13 @@ def weak(size: int) -> Splats:
 
 
 def strong(size: int) -> Splats:
-    """Turned about the vertical (y), stretched, shifted, cropped, cut out and shaken, as clouds are."""
-    return Splats(size, (Turn(1), Scale(0.8, 1.25, each=True), Shift(0.1), Crop(0.5, 1.0), CutOut(0.2), Jitter(0.01, 0.05)))
+    """Turned about the vertical (y), stretched, shifted, cropped, cut out, shaken and painted, as clouds are."""
+    return Splats(size, (Turn(1), Scale(0.8, 1.25, each=True), Shift(0.1), Crop(0.5, 1.0), CutOut(0.2), Jitter(0.01, 0.05), Paint()))
 
 
 def local(size: int) -> Splats:
     """A smaller piece with fewer splats."""
-    return Splats(max(32, size // 4), (Turn(1), Scale(0.8, 1.25, each=True), Shift(0.1), Crop(0.15, 0.4), Jitter(0.01, 0.05)))
+    return Splats(max(32, size // 4), (Turn(1), Scale(0.8, 1.25, each=True), Shift(0.1), Crop(0.15, 0.4), Jitter(0.01, 0.05), Paint()))
 
 
 def gaussian_mae(size: int) -> Policy:
@@ -135,6 +147,11 @@ def rotated(size: int) -> Policy:
     """Two views under any rotation: for objects without an upright."""
     changes = strong(size).changes[1:]
     return Policy({role: Splats(size, (Turn(None), *changes)) for role in ("v", "w")})
+
+
+def kept_colours(size: int) -> Policy:
+    """Two views whose colours stay as they are: where colour is what tells."""
+    return Policy({role: Splats(size, strong(size).changes[:-1]) for role in ("v", "w")})
 
 
 def raw(view: View) -> Float[Tensor, "batch numbers"]:

@@ -10,7 +10,7 @@ from manyviews.counters import Counter
 from manyviews.groups import rotations_about, rotations_from
 from manyviews.views import points
 from manyviews.views.finding import find_policy, names
-from manyviews.views.points import Cloud, Crop, CutOut, Jitter, Mirror, Scale, Shift, Turn
+from manyviews.views.points import Cloud, Crop, CutOut, Jitter, Mirror, Paint, Scale, Shift, Turn
 
 
 def samples(count: int = 5, size: int = 200, channels: int = 3) -> View:
@@ -119,3 +119,54 @@ def test_raw_input_is_the_share_of_points_in_each_cell():
     x = torch.tensor([[[-1.0, -1, -1], [0.99, 0.99, 0.99], [1.0, 1, 1], [0.01, 0.01, 0.01]]])
     counts = points.raw(View(x, torch.tensor([0])))
     assert counts.shape == (1, 512) and counts[0, 0] == 0.25 and counts[0, 511] == 0.5 and counts[0, 4 * 64 + 4 * 8 + 4] == 0.25
+
+
+def test_colours_are_mapped_as_those_of_pictures_are_one_map_a_cloud_and_nothing_else_moves():
+    g = torch.Generator().manual_seed(5)
+    v = View(torch.rand(6, 90, 9, generator=g) * 0.3 + 0.3, torch.arange(6))
+    paint = Paint(0.4, 0.4, 0.4, 0.1, p=1.0, grey=0.0)
+    seen, same = (Cloud(90, kept, even=True).apply(v, Counter(1, 0), ["v"])[0] for kept in ((Turn(1), paint), (Turn(1),)))
+    assert torch.equal(seen.x[..., :6], same.x[..., :6]) and seen.g.colour is not None and same.g.colour is None
+    inside = 0
+    for b, (m, p) in enumerate(zip(seen.g.colour.matrix, zip(*(seen.g.parameters[k] for k in ("brightness", "contrast", "saturation", "hue", "order"))))):
+        for n in range(90):
+            slow = m[:, :3] @ same.x[b, n, 6:] + m[:, 3]
+            assert torch.allclose(seen.x[b, n, 6:], slow.clamp(0, 1), atol=1e-6)
+            inside += bool(((slow > 0) & (slow < 1)).all())
+        brightness, contrast, saturation, hue, order = p
+        slow = one_by_one(same.x[b, :, 6:], float(brightness), float(contrast), float(saturation), float(hue), order.int().tolist())
+        assert torch.allclose(seen.x[b, :, 6:], slow.clamp(0, 1), atol=1e-5)
+    assert inside > 300 and len(seen.g.colour.matrix[:, 0, 0].unique()) == 6
+    grey = Cloud(90, (Paint(grey=1.0),)).apply(v, Counter(1, 0), ["v"])[0].x[..., 6:]
+    assert float((grey - grey.mean(-1, keepdim=True)).abs().max()) < 1e-6
+    assert torch.equal(Cloud(90, (paint,), even=True).apply(View(v.x[..., :6], v.index), Counter(1, 0), ["v"])[0].x, same_without(v))
+
+
+def one_by_one(colours, brightness, contrast, saturation, hue, order):
+    """The four changes of a picture's colours, one after the other, without clamping in between."""
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    c, s = math.cos(hue), math.sin(hue)
+    third, root = (1 - c) / 3, s / math.sqrt(3)
+    turn = torch.tensor([[c + third, third - root, third + root], [third + root, c + third, third - root], [third - root, third + root, c + third]])
+    for change in order:
+        grey = (colours @ luma)[:, None]
+        if change == 0:
+            colours = brightness * colours
+        elif change == 1:
+            colours = contrast * colours + (1 - contrast) * grey.mean()
+        elif change == 2:
+            colours = saturation * colours + (1 - saturation) * grey
+        else:
+            colours = colours @ turn.T
+    return colours
+
+
+def same_without(v):
+    return Cloud(90, (), even=True).apply(View(v.x[..., :6], v.index), Counter(1, 0), ["v"])[0].x
+
+
+def test_two_views_of_a_contrastive_policy_have_other_colours_unless_these_are_kept():
+    v = View(torch.rand(4, 200, 9) * 0.5 + 0.25, torch.arange(4))
+    for name, changed in (("simclr", True), ("rotated", True), ("kept_colours", False), ("mae", False)):
+        views = find_policy(name, 128, "points")(v, Counter(0, 0))
+        assert all((view.g.colour is not None) == changed for view in views.values()), name

@@ -13,7 +13,7 @@ from manyviews.groups import Affine, rotations_from
 from manyviews.views import points, splats
 from manyviews.views.finding import find_policy, names
 from manyviews.views.harmonics import harmonics, turned
-from manyviews.views.points import Crop, Jitter, Mirror, Scale, Shift, Turn
+from manyviews.views.points import Crop, Jitter, Mirror, Paint, Scale, Shift, Turn
 from manyviews.views.splats import Splats, acted, quaternions_from
 
 
@@ -212,3 +212,32 @@ def test_raw_input_is_the_share_in_each_cell_and_what_the_rest_is_like() -> None
     numbers = splats.raw(one(Splats(200, (), even=True), v))
     assert numbers.shape == (2, 512 + 22) and torch.allclose(numbers[:, :512].sum(1), torch.ones(2))
     assert torch.allclose(numbers[:, 512], v.x[..., 3].mean(1), atol=1e-5) and torch.allclose(numbers[:, 523], v.x[..., 3].std(1, correction=0), atol=1e-5)
+
+
+def test_colours_are_mapped_from_every_direction_of_sight_alike() -> None:
+    v = some(5, 60, channels=23)
+    v.x[..., 11:] *= 0.3
+    paint = Paint(0.4, 0.4, 0.4, 0.1, p=1.0, grey=0.3)
+    seen, same = (one(Splats(60, kept, even=True), v) for kept in ((Turn(None), paint), (Turn(None),)))
+    assert torch.equal(seen.x[..., :11], same.x[..., :11]) and same.g.colour is None
+    towards = torch.nn.functional.normalize(torch.randn(7, 3), dim=1)
+    basis = harmonics(1, towards)
+
+    def colour(x: torch.Tensor, k: int) -> torch.Tensor:
+        """0.5 + the sum of harmonics, for each channel, from a direction."""
+        return 0.5 + splats.HARMONIC * x[..., 11:14] + x[..., 14:].unflatten(-1, (3, 3)) @ basis[k]
+
+    m = seen.g.colour.matrix
+    for k in range(7):
+        expected = torch.einsum("bij,bnj->bni", m[:, :, :3], colour(same.x, k)) + m[:, None, :, 3]
+        assert torch.allclose(colour(seen.x, k), expected, atol=1e-5)
+    assert float((seen.x[..., 11:] - same.x[..., 11:]).abs().mean()) > 0.05
+    for name, changed in (("simclr", True), ("rotated", True), ("kept_colours", False), ("gaussian_mae", False)):
+        views = find_policy(name, 128, "splats")(v, Counter(0, 0))
+        assert all((view.g.colour is not None) == changed for view in views.values()), name
+
+
+def test_painted_splats_are_the_same_in_another_batch() -> None:
+    v = some(6, 60, channels=23)
+    alone = find_policy("simclr", 60, "splats")(View(v.x[2:3], v.index[2:3]), Counter(0, 3))["v"]
+    assert torch.equal(find_policy("simclr", 60, "splats")(v, Counter(0, 3))["v"].x[2], alone.x[0])
