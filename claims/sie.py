@@ -30,6 +30,7 @@ from manyviews.views.finding import plain
 def both_halves(bench, method):
     """What was done, from either half; the class, from the invariant one; all from all of it where it is not split."""
     split = getattr(method, "split", 0)
+    method.eval()  # an untrained network too: views of digits are shown to a function, which nobody else can tell to rest
     seen = {}
     for part, data in (("train", bench.train), ("test", bench.test)):
         order = np.array_split(np.arange(len(data)), -(-len(data) // 256))
@@ -104,7 +105,7 @@ CLAIM = Claim(
     arms={
         "sie": Arm("sie", **FULL_WIDTH, short=WIDTH),
         "perceptron": Arm("sie", predictor="mlp", predictor_layers=2, **FULL_WIDTH, short=WIDTH),
-        "equivariance alone": Arm("sie", equivariant=512, **FULL_WIDTH, short={**WIDTH, "equivariant": 128}),
+        "equivariance alone": Arm("sie", equivariant=512, equivariance=1.0, **FULL_WIDTH, short={**WIDTH, "equivariant": 128}),
         "vicreg": Arm("vicreg", views="sie", **COEFFICIENTS, **FULL_WIDTH, short=WIDTH),
         "told": Arm(run=told),
     },

@@ -84,7 +84,8 @@ class EGNN(nn.Module):
     ) -> tuple[Tensor, ...]:
         """Features and positions of nodes after all layers, and velocities where there were any."""
         h = self.embed(h)
+        start = v  # what phi_v multiplies in every layer: v_init in Eq. (7)
         for layer in self.layers:
-            h, x, *rest = layer(h, x, v, edges, near)
+            h, x, *rest = layer(h, x, start, edges, near)
             v = rest[0] if rest else None
         return (self.last(h), x) if v is None else (self.last(h), x, v)

@@ -36,6 +36,19 @@ def test_a_layer_is_the_papers_equations_node_by_node():
             torch.testing.assert_close(new_h[b, i], h[b, i] + layer.node(torch.cat([h[b, i], heard])))
 
 
+def test_every_layer_sees_the_velocities_there_were_at_first():
+    h, x, v, a = drawn()
+    network = EGNN(6, 8, 3, edge_channels=2).double()
+    found = network(h, x, v, a)
+    h = network.embed(h)
+    for layer in network.layers:
+        speed = layer.speed(h)
+        h, moved = layer(h, x, None, a)
+        new = moved - x + speed * v
+        x = x + new
+    torch.testing.assert_close(found, (network.last(h), x, new))
+
+
 @pytest.mark.parametrize("axes", [2, 3])
 def test_it_turns_and_moves_with_its_input(axes):
     torch.manual_seed(0)

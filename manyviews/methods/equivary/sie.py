@@ -31,7 +31,8 @@ PREDICTORS = ("hypernetwork", "mlp")
 class SIE(Method):
     """The first numbers of the representation are invariant, the last `equivariant` ones equivariant.
 
-    equivariant: how many numbers of the representation are; None: half of them (256 of 512). All of them: equivariance alone, the paper's ablation.
+    equivariant: how many numbers of the representation are; None: half of them (256 of 512). All of them: equivariance alone, the paper's
+        ablation, which has `equivariance` 1.
     predictor: "hypernetwork", linear maps that depend linearly on what happened, or "mlp", a perceptron that sees it beside the embedding.
     predictor_layers: linear layers of that perceptron.
     invariance: weight of the squared distance of the invariant halves. equivariance: that of the equivariant ones after prediction, as a share of it.
